@@ -1,0 +1,1 @@
+"""What Chat4All carries on one machine, measured through the doors a client would use. See README.md."""
