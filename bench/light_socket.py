@@ -38,7 +38,9 @@ class LightSocket(asyncio.Protocol):
         """
         parts = urlsplit(url)
         loop = asyncio.get_running_loop()
-        _, socket = await loop.create_connection(cls, parts.hostname, parts.port, local_addr=(source, 0) if source else None)
+        _, socket = await loop.create_connection(
+            cls, str(parts.hostname), int(parts.port or 80), local_addr=(source, 0) if source else None
+        )
         request = (
             f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
+import psutil
+import redis.asyncio
 from uuid_utils import uuid7
 
 from bench.figures import CpuMeter, per_message, summary
@@ -244,6 +246,70 @@ async def group_of(world: World, size: int = 200, rate: float = 400, seconds: fl
         "expected": sent * size, "errors": len(receiver.errors), "first_error": receiver.errors[:1], "drain_seconds": round(late, 3),
         **summary(receiver.milliseconds), "cpu_us_per_message": cpu,
     }  # fmt: skip
+
+
+async def fan_out_alone(world: World, size: int = 500, seconds: float = 5.0) -> Figures:
+    """One gateway, 500 sockets in one conversation, frames published straight to Redis: deliveries a second, flat out."""
+    owner, *others = await world.populate(25)
+    conversation_id = await world.conversation(owner, others)
+    people = [owner, *others]
+    receiver = Receiver()
+    sockets: list[LightSocket] = []
+    for start in range(0, size, 25):
+        sockets += await asyncio.gather(*(world.connect(people[i % 25], f"fan-{start + i}", edge=False) for i in range(25)))
+    for socket in sockets:
+        socket.on_text = receiver.only_count
+    publisher = redis.asyncio.Redis.from_url(world.redis_url)
+    payload = b"\n".join(transient_line(conversation_id) for _ in range(10))
+    meter = CpuMeter(world.pids)
+    meter.start()
+    started = time.monotonic()
+    published = 0
+    while time.monotonic() - started < seconds:
+        await publisher.publish(f"conversation:{conversation_id}:events", payload)
+        published += 10
+        # Closed loop: at most 100 frames ahead of the slowest reading, so that what is measured is delivery and not a queue.
+        while published * size - receiver.received > 100 * size:
+            await asyncio.sleep(0)
+    await drained(receiver, published * size)
+    took = time.monotonic() - started
+    cpu = meter.stop()
+    await publisher.aclose()
+    for socket in sockets:
+        socket.close()
+    return {
+        "sockets": size, "deliveries_per_second": round(receiver.received / took), "received": receiver.received, "expected": published * size,
+        "gateway_cpu_us_per_delivery": round(cpu["websocket-gateway"] / max(receiver.received, 1) * 1e6, 2),
+    }  # fmt: skip
+
+
+def transient_line(conversation_id: str) -> bytes:
+    """A line of the live channel that is shown at once, with a text of 200 bytes."""
+    frame = {"type": "event", "event_id": str(uuid7()), "event_type": "message.stored", "conversation_id": conversation_id,
+             "data": {"content": {"type": "text", "text": stamped_text()}}}  # fmt: skip
+    return b"t\t0\t\t\t" + orjson.dumps(frame)
+
+
+async def idle_sockets(world: World, wanted: int = 5000) -> Figures:
+    """Memory of the gateway for each idle, signed-in socket, at its own port."""
+    people = await world.populate(100)
+    gateway = psutil.Process(world.pids["websocket-gateway"])
+    before = gateway.memory_info().rss
+    sockets: list[LightSocket] = []
+    for start in range(0, wanted, 50):
+        sockets += await asyncio.gather(
+            *(world.connect(people[(start + i) % 100], f"idle-{start + i}", edge=False) for i in range(50))
+        )
+    await asyncio.sleep(3.0)
+    after = gateway.memory_info().rss
+    open_sockets = sum(not socket.closed.done() for socket in sockets)
+    for socket in sockets:
+        socket.close()
+    return {
+        "sockets": open_sockets,
+        "kib_per_socket": round((after - before) / 1024 / max(open_sockets, 1), 2),
+        "rss_mib": round(after / 2**20, 1),
+    }
 
 
 async def hot_conversation(world: World, senders: int = 5, outstanding: int = 200, total: int = 5000) -> Figures:

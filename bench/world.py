@@ -37,6 +37,7 @@ class World:
     edge_live_url: str
     gateway_live_url: str
     message_target: str
+    redis_url: str
     pids: Mapping[str, int]
     people: list[Person] = field(default_factory=list)
     _numbers: count[int] = field(default_factory=count)
@@ -61,6 +62,11 @@ class World:
         missing = max(0, wanted - len(self.people))
         self.people += await asyncio.gather(*(one(next(self._numbers)) for _ in range(missing)))
         return self.people[:wanted]
+
+    async def refresh(self) -> None:
+        """Renew tokens that are near their end, between scenarios and never within one."""
+        for person in self.people:
+            person.token = await person.rest.access_token()
 
     async def conversation(self, owner: Person, others: list[Person]) -> str:
         """A new group."""
