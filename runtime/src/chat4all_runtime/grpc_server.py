@@ -8,6 +8,7 @@ starting: access is denied by default.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
@@ -16,6 +17,7 @@ from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
@@ -102,6 +104,12 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 record = observe[code] = metrics.grpc_server_seconds.labels(method, code).observe
             record(seconds)
 
+        def parse(data: bytes) -> Any | None:
+            try:
+                return handler.request_deserializer(data)
+            except DecodeError:
+                return None  # gRPC itself would answer UNKNOWN and tell about our insides
+
         async def call(request: Any, context: Any) -> Any:
             started = time.perf_counter()
             self.in_flight += 1
@@ -109,6 +117,10 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             try:
                 metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
                 set_current_caller(await self._authenticator.caller(metadata, access))
+                if request is None:
+                    raise DomainError(
+                        Code.INVALID_ARGUMENT, "REQUEST_NOT_READABLE", "The request is not valid protobuf or UTF-8."
+                    )
                 if tracing.enabled():
                     with tracing.span(method[1:], SpanKind.SERVER, metadata):
                         return await self._bounded(behaviour, request, context)
@@ -118,11 +130,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 await self._refuse(context, method, error)
             except TimeoutError:
                 code = "DEADLINE_EXCEEDED"
-                await self._refuse(
-                    context,
-                    method,
-                    DomainError(Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "Not done in time; try again."),
-                )
+                await self._refuse(context, method, _too_late())
             except asyncio.CancelledError:
                 code = "CANCELLED"
                 raise
@@ -139,7 +147,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 count(code, time.perf_counter() - started)
 
         return grpc.unary_unary_rpc_method_handler(
-            call, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
+            call, request_deserializer=parse, response_serializer=handler.response_serializer
         )
 
     async def _bounded(self, behaviour: Any, request: Any, context: Any) -> Any:
@@ -150,7 +158,12 @@ class _Interceptor(grpc.aio.ServerInterceptor):
 
     async def _refuse(self, context: Any, method: str, error: DomainError) -> None:
         log.info("call_refused", method=method, code=error.code.name, reason=error.reason)
-        await context.abort_with_status(rpc_status.to_status(to_status(error, self._area)))
+        status = rpc_status.to_status(to_status(error, self._area))
+        if error.retry_after is not None:
+            # Becomes the HTTP header of the same name at the edge.
+            seconds = max(1, math.ceil(error.retry_after.total_seconds()))
+            status = status._replace(trailing_metadata=(*status.trailing_metadata, ("retry-after", str(seconds))))
+        await context.abort_with_status(status)
 
 
 def _our_fault(incident: str) -> DomainError:

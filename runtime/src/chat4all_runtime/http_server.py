@@ -40,7 +40,7 @@ class HttpServer:
         app.router.add_get("/health/ready", self._ready)
         for path, handler in (routes or {}).items():
             app.router.add_get(path, handler)  # type: ignore[arg-type]  # aiohttp's handler alias is not exported
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         self.port = settings.port
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -54,7 +54,7 @@ class HttpServer:
 
     async def __aenter__(self) -> HttpServer:
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._settings.host, self._settings.port, shutdown_timeout=1.0)
+        site = web.TCPSite(self._runner, self._settings.host, self._settings.port)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

@@ -6,6 +6,7 @@ A verified token is remembered until it expires, 60 s at most: EdDSA verificatio
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from contextvars import ContextVar
@@ -84,6 +85,7 @@ class JwksKeys:
         self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
         self._keys: dict[str, Any] = {}
         self._fetched_at = -_REFETCH_SECONDS
+        self._fetching = asyncio.Lock()
 
     async def key(self, kid: str) -> Any | None:
         """The public key of that id.
@@ -91,9 +93,14 @@ class JwksKeys:
         Raises:
             DomainError: UNAVAILABLE when no key was ever fetched and the auth service does not answer.
         """
-        if kid not in self._keys and time.monotonic() - self._fetched_at >= _REFETCH_SECONDS:
-            self._fetched_at = time.monotonic()
-            await self._fetch()
+        if kid not in self._keys:
+            # Whoever comes while a fetch is under way waits for it: refusing them would call a good token bad.
+            async with self._fetching:
+                if kid not in self._keys and time.monotonic() - self._fetched_at >= _REFETCH_SECONDS:
+                    self._fetched_at = time.monotonic()
+                    await self._fetch()
+            if not self._keys:  # the fetch failed a moment ago: nothing is known about any token yet
+                raise unavailable("auth")
         return self._keys.get(kid)
 
     async def _fetch(self) -> None:

@@ -7,13 +7,20 @@ a handler are decided here, not in each handler:
 - it raises `RetryLater`: an outside system is unwell; the same batch again after a backoff, partitions paused, membership kept.
 - it raises anything else: our defect. The batch is tried record by record; one that fails three times is dead-lettered with the
   error's name, so that a poison record never blocks its partition. Too many of those in a row stop the consumer.
+
+Two things about partitions. A record counts only while the very assignment it came with is held: a partition that was taken away
+and came back is read again from its committed offset, so what was in hand of it is dropped and never committed. And a thread that
+stood still for half a session (a stopped machine, a slow handler) first proves its membership by a synchronous commit of the
+offsets where the batch begins: after a pause the local queue still holds records that another owner has long handled.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -30,6 +37,9 @@ log = structlog.get_logger()
 
 DEAD_LETTERS_IN_A_ROW = 100
 _TRIES_PER_RECORD = 3
+_LAG_EVERY_SECONDS = 1.0
+
+Place = tuple[str, int]
 
 
 class RetryLater(Exception):
@@ -43,6 +53,16 @@ class Rejected:
     record: IncomingRecord
     reason: str
     detail: str
+
+
+@dataclass(slots=True, eq=False)
+class _Share:
+    """One assignment of one partition; another assignment of the same partition is another share."""
+
+    # First offset that did not exist when the partition became ours: all before it may have been handled already.
+    replay_end: int | None = None
+    # Where the next batch begins.
+    next_offset: int | None = None
 
 
 class BatchHandler(Protocol):
@@ -105,6 +125,7 @@ class BatchConsumer:
             "socket.nagle.disable": True,
             "reconnect.backoff.max.ms": 1000,
             "error_cb": self._on_error,
+            "on_commit": self._on_commit,
             "log.connection.close": False,
         }
         if instance is not None:
@@ -117,7 +138,17 @@ class BatchConsumer:
         self._config = config
         self._dead_letters = BlockingProducer(settings)
         self._stop = threading.Event()
-        self._owned: dict[tuple[str, int], int | None] = {}
+        self._owned: dict[Place, _Share] = {}
+        # The batch in hand: the share of each partition in it, and the offset it begins with.
+        self._shares: dict[Place, _Share] = {}
+        self._begins: dict[Place, int] = {}
+        # Records of partitions that came to us while others waited.
+        self._early: list[tuple[Any, _Share]] = []
+        self._waiting = False
+        self._longest_stand_seconds = settings.session_timeout_ms / 2000
+        self._pulse_at = time.monotonic()
+        self._in_doubt = False
+        self._lag_at = 0.0
         self._row = 0
         self._assigned_once = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"consumer-{group}", daemon=True)
@@ -160,63 +191,75 @@ class BatchConsumer:
 
     def _take(self) -> list[IncomingRecord]:
         """The first record as soon as it comes, and with it what else is there. No wait for a batch to fill."""
-        messages = self._consumer.consume(1, 0.5)
-        if messages:
-            messages += self._consumer.consume(self._max_batch - 1, 0)
-        records = []
-        for message in messages:
-            if (error := message.error()) is not None:
-                if error.fatal() or not (error.retriable() or error.code() in _PASSING):
-                    raise KafkaException(error)
-                log.warning("consume_error", group=self._group, code=error.name())
-                continue
-            records.append(self._record(message))
-        return records
+        taken, self._early = self._early, []
+        messages = [] if taken else self._consumer.consume(1, 0.5)
+        taken += [(message, self._owned[_place(message)]) for message in messages if _place(message) in self._owned]
+        failed = _errors(messages)
+        more = self._max_batch - len(taken)
+        if taken and more > 0:
+            # Partitions may come and go inside this call.
+            messages = self._consumer.consume(more, 0)
+            taken += [(message, self._owned[_place(message)]) for message in messages if _place(message) in self._owned]
+            failed += _errors(messages)
+        self._pulse()
+        for error in failed:
+            if error.fatal() or not (error.retriable() or error.code() in _PASSING):
+                raise KafkaException(error)
+            log.warning("consume_error", group=self._group, code=error.name())
+        kept = [message for message, share in taken if message.error() is None and self._owned.get(_place(message)) is share]
+        self._shares = {place: self._owned[place] for place in {_place(message) for message in kept}}
+        self._begins = {}
+        for message in kept:
+            self._begins.setdefault(_place(message), message.offset())
+        ends = {place: self._replay_end(place, share) for place, share in self._shares.items()}
+        self._report_lag()
+        return [_record(message, ends[_place(message)]) for message in kept]
 
-    def _record(self, message: Any) -> IncomingRecord:
-        place = (message.topic(), message.partition())
-        return IncomingRecord(
-            topic=place[0],
-            partition=place[1],
-            offset=message.offset(),
-            key=message.key() or b"",
-            value=message.value() or b"",
-            headers=dict(message.headers() or ()),
-            redelivered=message.offset() < self._replay_end(place),
-        )
+    def _replay_end(self, place: Place, share: _Share) -> float:
+        if share.replay_end is None:
+            try:
+                _, share.replay_end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=5.0)
+            except KafkaException as error:
+                # Not known is not new: for this batch every record counts as possibly handled before.
+                log.warning("replay_end_unknown", group=self._group, topic=place[0], partition=place[1], error=str(error))
+        return math.inf if share.replay_end is None else share.replay_end
 
-    def _replay_end(self, place: tuple[str, int]) -> int:
-        """First offset that did not exist when the partition became ours: all before it may have been handled already."""
-        end = self._owned.get(place)
-        if end is None:
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=10.0)
-            self._owned[place] = end
-        return end
+    def _ours(self, record: IncomingRecord) -> bool:
+        place = (record.topic, record.partition)
+        share = self._owned.get(place)
+        return share is not None and share is self._shares.get(place)
 
     def _work(self, records: list[IncomingRecord]) -> None:
         started = time.perf_counter()
         rejected = self._attempt(records)
-        if rejected is None:
-            return
-        if rejected:
-            self._bury(rejected)
-        self._row = self._row + len(rejected) if len(rejected) == len(records) else len(rejected)
+        if rejected is None or not self._bury(rejected):
+            return  # told to stop: what is not done is not committed and comes again
+        self._count_row(records, rejected)
         self._commit(records)
         metrics.kafka_batch_seconds.labels(self._group).observe(time.perf_counter() - started)
-        for topic in {record.topic for record in records}:
-            count = sum(1 for record in records if record.topic == topic)
-            metrics.kafka_consumed_records.labels(topic, "handled").inc(count)
+        for topic, count in Counter(record.topic for record in records).items():
+            letters = sum(1 for item in rejected if item.record.topic == topic)
+            metrics.kafka_consumed_records.labels(topic, "handled").inc(max(0, count - letters))
         if self._row >= DEAD_LETTERS_IN_A_ROW:
             raise RuntimeError(
                 f"{self._row} records in a row were dead-lettered: the fault is not in the records. Consumer {self._group} stops."
             )
 
+    def _count_row(self, records: Sequence[IncomingRecord], rejected: Sequence[Rejected]) -> None:
+        bad = {(item.record.topic, item.record.partition, item.record.offset) for item in rejected}
+        for record in records:
+            self._row = self._row + 1 if (record.topic, record.partition, record.offset) in bad else 0
+
     def _attempt(self, records: list[IncomingRecord]) -> list[Rejected] | None:
-        """What was rejected, or None when the batch is no longer ours or the process shall end."""
+        """What was rejected, or None when the process shall end. Records that are no longer ours are taken out of the list."""
         tries = 0
         backoff = 0.05
         while True:
+            records[:] = [record for record in records if self._ours(record)]
+            if not records:
+                return []
             try:
+                self._prove_membership()
                 return list(self._handler.handle(records))
             except RetryLater as error:
                 log.warning(
@@ -229,9 +272,6 @@ class BatchConsumer:
                 if not self._wait(backoff * random.uniform(0.8, 1.2)):  # noqa: S311  # jitter, not cryptography
                     return None
                 backoff = min(backoff * 2, 2.0)
-                records[:] = [record for record in records if (record.topic, record.partition) in self._owned]
-                if not records:
-                    return None
             except Exception as error:
                 tries += 1
                 log.exception("batch_failed", group=self._group, records=len(records), tries=tries)
@@ -243,26 +283,60 @@ class BatchConsumer:
     def _attempt_each(self, records: list[IncomingRecord]) -> list[Rejected] | None:
         rejected: list[Rejected] = []
         for record in records:
+            # A record whose partition went away while an earlier one waited is left out there; the others still are ours to do.
             result = self._attempt([record])
             if result is None:
                 return None
             rejected += result
         return rejected
 
+    def _pulse(self) -> None:
+        """Notice that this thread stood still for so long that the group may have given its partitions away."""
+        now = time.monotonic()
+        if now - self._pulse_at > self._longest_stand_seconds:
+            self._in_doubt = True
+        self._pulse_at = now
+
+    def _prove_membership(self) -> None:
+        """After a stand-still: commit nothing new and see that the group still takes it from us.
+
+        Raises:
+            RetryLater: it does not, or nobody answers; waiting lets the rebalance through.
+        """
+        self._pulse()
+        if not self._in_doubt:
+            return
+        begins = [TopicPartition(*place, begin) for place, begin in self._begins.items() if place in self._owned]
+        try:
+            for part in self._consumer.commit(offsets=begins, asynchronous=False) or ():
+                if part.error is not None:
+                    raise KafkaException(part.error)
+        except KafkaException as error:
+            raise RetryLater(f"stood still for long and the group does not confirm the membership: {error}") from error
+        self._pulse_at = time.monotonic()
+        self._in_doubt = False
+
     def _wait(self, seconds: float) -> bool:
         """Stay a member of the group while waiting; False when the process shall end."""
-        owned = [TopicPartition(*place) for place in self._owned]
-        self._consumer.pause(owned)
+        self._consumer.pause([TopicPartition(*place) for place in self._owned])
+        self._waiting = True
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
             message = self._consumer.poll(min(left, 0.2))
-            if message is not None and message.error() is None:
-                # A partition that came to us while paused: read it again from here later.
-                self._consumer.seek(_place_of(message))
+            self._pulse()
+            self._report_lag()
+            if message is None or message.error() is not None or (share := self._owned.get(_place(message))) is None:
+                continue
+            # A record that had left the queue before its partition was paused; it goes first into the next batch.
+            self._early.append((message, share))
+        self._waiting = False
         self._consumer.resume([TopicPartition(*place) for place in self._owned])
         return not self._stop.is_set()
 
-    def _bury(self, rejected: Sequence[Rejected]) -> None:
+    def _bury(self, rejected: Sequence[Rejected]) -> bool:
+        """Write the dead letters; False when the process was told to stop before they were safe."""
+        if not rejected:
+            return True
         letters = []
         for item in rejected:
             record = item.record
@@ -279,7 +353,6 @@ class BatchConsumer:
                 ("dlq_time_ms", str(int(time.time() * 1000)).encode()),
             ]
             letters.append(OutgoingRecord(f"{record.topic}.dlq", record.key, record.value, headers))
-            metrics.kafka_consumed_records.labels(record.topic, "dead_lettered").inc()
             log.error(
                 "record_dead_lettered",
                 topic=record.topic,
@@ -287,19 +360,26 @@ class BatchConsumer:
                 offset=record.offset,
                 reason=item.reason,
             )
-        while not self._stop.is_set():
+        while True:
             try:
-                self._dead_letters.send_and_wait(letters)
-                return
+                self._dead_letters.send_and_wait(letters, timeout_seconds=10.0)
             except KafkaException as error:
-                log.warning("dead_letter_retry", error=str(error))
+                log.warning("dead_letter_retry", group=self._group, records=len(letters), error=str(error))
+                if not self._wait(1.0):
+                    return False
+            else:
+                for item in rejected:
+                    metrics.kafka_consumed_records.labels(item.record.topic, "dead_lettered").inc()
+                return True
 
     def _commit(self, records: Sequence[IncomingRecord]) -> None:
-        ends: dict[tuple[str, int], int] = {}
+        ends: dict[Place, int] = {}
         for record in records:
-            place = (record.topic, record.partition)
-            if place in self._owned:
+            if self._ours(record):
+                place = (record.topic, record.partition)
                 ends[place] = max(ends.get(place, 0), record.offset + 1)
+        for place, end in ends.items():
+            self._owned[place].next_offset = end
         try:
             if ends:
                 self._consumer.commit(offsets=[TopicPartition(*place, end) for place, end in ends.items()], asynchronous=True)
@@ -310,8 +390,11 @@ class BatchConsumer:
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         places = [(part.topic, part.partition) for part in partitions]
         for place in places:
-            self._owned[place] = None
+            self._owned[place] = _Share()
         self._handler.assigned(places)
+        self._consumer.incremental_assign(partitions)
+        # A partition that left while paused may come back paused.
+        (self._consumer.pause if self._waiting else self._consumer.resume)(partitions)
         self._assigned_once.set()
         log.info("partitions_assigned", group=self._group, added=len(places), owned=len(self._owned))
 
@@ -325,15 +408,49 @@ class BatchConsumer:
         places = [(part.topic, part.partition) for part in partitions]
         for place in places:
             self._owned.pop(place, None)
+            metrics.kafka_consumer_lag_records.labels(place[0], str(place[1])).set(0)
+        self._early = [(message, share) for message, share in self._early if self._owned.get(_place(message)) is share]
         self._handler.revoked(places)
         log.info(event, group=self._group, removed=len(places), owned=len(self._owned))
 
     def _on_error(self, error: KafkaError) -> None:
         log.warning("kafka_consumer_error", group=self._group, code=error.name(), error=error.str())
 
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        if error is not None:
+            # Not lost: the records come again, and handlers are safe to run twice.
+            log.warning("commit_failed", group=self._group, partitions=len(partitions), error=error.str())
 
-def _place_of(message: Any) -> TopicPartition:
-    return TopicPartition(message.topic(), message.partition(), message.offset())
+    def _report_lag(self) -> None:
+        """Records behind the last answer of the broker, for the partitions read so far; local figures, so it costs nothing."""
+        now = time.monotonic()
+        if now - self._lag_at < _LAG_EVERY_SECONDS:
+            return
+        self._lag_at = now
+        for place, share in self._owned.items():
+            if share.next_offset is not None:
+                _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+                metrics.kafka_consumer_lag_records.labels(place[0], str(place[1])).set(max(0, high - share.next_offset))
+
+
+def _place(message: Any) -> Place:
+    return (message.topic(), message.partition())
+
+
+def _errors(messages: Sequence[Any]) -> list[KafkaError]:
+    return [error for message in messages if (error := message.error()) is not None]
+
+
+def _record(message: Any, replay_end: float) -> IncomingRecord:
+    return IncomingRecord(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=message.offset(),
+        key=message.key() or b"",
+        value=message.value() or b"",
+        headers={name: value or b"" for name, value in message.headers() or ()},
+        redelivered=message.offset() < replay_end,
+    )
 
 
 # Broker restarts, leader changes and rebalances pass by themselves.

@@ -11,6 +11,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -52,7 +53,7 @@ class EventProducer:
     def __init__(self, settings: KafkaSettings, on_fatal: Callable[[BaseException], None]) -> None:
         self._settings = settings
         self._on_fatal = on_fatal
-        self._reports: list[tuple[asyncio.Future[None], KafkaError | None]] = []
+        self._reports: list[Callable[[], None]] = []
         self._reports_lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -78,21 +79,28 @@ class EventProducer:
                 when the brokers did not acknowledge in time: the record may or may not be there.
         """
         future: asyncio.Future[None] = self._loop.create_future()
-        self._produce(record, lambda error, _: self._report(future, error))
+        self._produce(record, lambda error, _: self._report(partial(_resolve_one, future, error)))
         return future
 
     def send_all(self, records: Sequence[OutgoingRecord]) -> asyncio.Future[list[KafkaError | None]]:
         """Hand many over; one future for all, with an error or None for each, in order.
 
-        A record the full queue does not take has the error `_QUEUE_FULL`; those before it go on.
+        When the queue is full, the first record it does not take and all after it have the error `_QUEUE_FULL` and are not sent,
+        so that no later record overtakes an earlier one; those before go on.
         """
         future: asyncio.Future[list[KafkaError | None]] = self._loop.create_future()
-        bundle = _Bundle(len(records), lambda results: self._loop.call_soon_threadsafe(_resolve, future, results))
+        bundle = _Bundle(len(records), lambda results: self._report(partial(_resolve, future, results)))
+        refusal: KafkaError | None = None
         for index, record in enumerate(records):
-            try:
-                self._produce(record, bundle.report(index))
-            except DomainError:
-                bundle.report(index)(KafkaError(KafkaError._QUEUE_FULL), None)
+            report = bundle.report(index)
+            if refusal is None:
+                try:
+                    self._produce(record, report)
+                    continue
+                except DomainError as error:
+                    full = error.code is Code.RESOURCE_EXHAUSTED
+                    refusal = KafkaError(KafkaError._QUEUE_FULL if full else KafkaError._FAIL)
+            report(refusal, None)
         if not records:
             future.set_result([])
         return future
@@ -105,9 +113,10 @@ class EventProducer:
         except KafkaException as error:
             raise unavailable("kafka") from error
 
-    def _report(self, future: asyncio.Future[None], error: KafkaError | None) -> None:
+    def _report(self, resolve: Callable[[], None]) -> None:
+        """Queue what is to be told on the loop; the first of a bundle wakes the loop up. Mostly called from the poll thread."""
         with self._reports_lock:
-            self._reports.append((future, error))
+            self._reports.append(resolve)
             first = len(self._reports) == 1
         if first:
             self._loop.call_soon_threadsafe(self._resolve_reports)
@@ -115,13 +124,8 @@ class EventProducer:
     def _resolve_reports(self) -> None:
         with self._reports_lock:
             reports, self._reports = self._reports, []
-        for future, error in reports:
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(unavailable("kafka"))
+        for resolve in reports:
+            resolve()
 
     def _poll(self) -> None:
         while not self._stop.is_set():
@@ -154,6 +158,15 @@ class _Bundle:
         return take
 
 
+def _resolve_one(future: asyncio.Future[None], error: KafkaError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(unavailable("kafka"))
+
+
 def _resolve(future: asyncio.Future[list[KafkaError | None]], results: list[KafkaError | None]) -> None:
     if not future.done():
         future.set_result(results)
@@ -170,16 +183,28 @@ def queue_full() -> DomainError:
 class BlockingProducer:
     """For consumers that live in a thread: hand over a batch, wait for all acknowledgements.
 
+    A producer that librdkafka declared dead is replaced, so that trying again can help.
+
     Raises:
         KafkaException: on `send_and_wait`, when one record was not acknowledged; all may be sent again
             (consumers remove repeats).
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
-        self._producer = Producer(producer_config(settings))
+        self._config = producer_config(settings)
+        self._producer = Producer(self._config)
 
     def send_and_wait(self, records: Sequence[OutgoingRecord], timeout_seconds: float = 30.0) -> None:
         """Return when all in-sync replicas have every record."""
+        try:
+            self._send_and_wait(records, timeout_seconds)
+        except KafkaException as error:
+            if error.args[0].fatal() or error.args[0].code() == KafkaError._FATAL:
+                log.error("kafka_producer_replaced", error=str(error))
+                self._producer = Producer(self._config)
+            raise
+
+    def _send_and_wait(self, records: Sequence[OutgoingRecord], timeout_seconds: float) -> None:
         errors: list[KafkaError] = []
         delivered = 0
 

@@ -10,7 +10,9 @@ from chat4all_runtime.grpc_errors import from_status, to_status
 
 def test_a_refusal_survives_the_wire() -> None:
     """Reason, metadata, code and the wait come back as they were given."""
-    error = DomainError(Code.RESOURCE_EXHAUSTED, "TOO_FAST", "Slow down.", metadata={"limit": "5"}, retry_after=timedelta(seconds=3))
+    error = DomainError(
+        Code.RESOURCE_EXHAUSTED, "TOO_FAST", "Slow down.", metadata={"limit": "5"}, retry_after=timedelta(seconds=3)
+    )
     back = from_status(to_status(error, "message"))
     assert (back.code, back.reason, back.message, back.metadata) == (error.code, error.reason, error.message, error.metadata)
     assert back.retry_after == timedelta(seconds=3)

@@ -1,0 +1,1 @@
+"""Accounts and sessions as plain Python: no I/O, no protobuf."""
