@@ -1,4 +1,4 @@
-"""Generate the Python code of the contracts in `proto/` into `proto/gen/python/`.
+"""Generate the Python code of the contracts in `proto/` into `proto/gen/python/`, and the descriptor set the edge transcodes by.
 
 Needs the `dev` extra (pinned grpcio-tools and mypy-protobuf). `--check` writes to a temporary folder, compares with what
 is committed and exits 1 on a difference. Called by `make proto` and `make check`.
@@ -17,6 +17,30 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 GENERATED = PROTO / "gen" / "python"
+# A package file, so that the edge finds it without the development tools.
+DESCRIPTOR = ROOT / "api-gateway" / "src" / "chat4all_api_gateway" / "chat4all.binpb"
+# Not imported by every contract, but errors carry them: without them Envoy answers an error with details by an empty body.
+ERROR_CONTRACTS = ["google/rpc/error_details.proto", "google/rpc/status.proto"]
+
+
+def contracts() -> list[str]:
+    """Every contract, relative to `proto/`, in a fixed order."""
+    return sorted(str(path.relative_to(PROTO)) for path in (PROTO / "chat4all").rglob("*.proto"))
+
+
+def describe(target: Path) -> None:
+    """Write the descriptor set of every contract and all it imports, without comments.
+
+    Raises:
+        subprocess.CalledProcessError: a contract does not compile; protoc has printed why.
+    """
+    command = [
+        sys.executable, "-m", "grpc_tools.protoc",
+        f"-I{PROTO}", f"-I{sysconfig.get_paths()['purelib']}",
+        "--include_imports", f"--descriptor_set_out={target}",
+        *contracts(), *ERROR_CONTRACTS,
+    ]  # fmt: skip
+    subprocess.run(command, check=True)
 
 
 def generate(target: Path) -> None:
@@ -26,14 +50,13 @@ def generate(target: Path) -> None:
         subprocess.CalledProcessError: a contract does not compile; protoc has printed why.
     """
     target.mkdir(parents=True, exist_ok=True)
-    files = sorted(str(path.relative_to(PROTO)) for path in (PROTO / "chat4all").rglob("*.proto"))
     plugin = Path(sys.executable).parent / "protoc-gen-mypy_grpc"
     command = [
         sys.executable, "-m", "grpc_tools.protoc",
         f"-I{PROTO}", f"-I{sysconfig.get_paths()['purelib']}",
         f"--plugin=protoc-gen-mypy_grpc={plugin}",
         f"--python_out={target}", f"--pyi_out={target}", f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet:{target}",
-        *files,
+        *contracts(),
     ]  # fmt: skip
     subprocess.run(command, check=True)
     package = target / "chat4all"
@@ -56,13 +79,18 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare only; exit 1 when the committed code is out of date")
     if not parser.parse_args().check:
         generate(GENERATED)
+        describe(DESCRIPTOR)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
         names = tree(Path(folder)) | tree(GENERATED)
         _, different, missing = filecmp.cmpfiles(folder, GENERATED, sorted(names), shallow=False)
+    with tempfile.TemporaryDirectory() as folder:
+        describe(Path(folder) / DESCRIPTOR.name)
+        if not DESCRIPTOR.exists() or (Path(folder) / DESCRIPTOR.name).read_bytes() != DESCRIPTOR.read_bytes():
+            different.append(str(DESCRIPTOR.relative_to(ROOT)))
     if different or missing:
-        print("proto/gen/python is out of date, run `make proto`:", *different, *missing, sep="\n  ")
+        print("generated code is out of date, run `make proto`:", *different, *missing, sep="\n  ")
         return 1
     return 0
 

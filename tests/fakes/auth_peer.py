@@ -12,12 +12,12 @@ import grpc
 import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fakes.peer_server import PeerServer, require_service_token
 from jwt.algorithms import OKPAlgorithm
 
 from chat4all.auth.v1 import auth_service_pb2, auth_service_pb2_grpc, user_pb2
 from chat4all_runtime.ids import new_id
 from chat4all_runtime.settings import InternalSettings
-from fakes.peer_server import PeerServer, require_service_token
 
 ISSUER = "https://auth.chat4all.local"
 AUDIENCE = "chat4all-api"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import grpc
+from fakes.peer_server import PeerServer, require_service_token
 
 from chat4all.message.v1 import message_pb2, message_service_pb2, message_service_pb2_grpc
 from chat4all_runtime.ids import new_id
 from chat4all_runtime.settings import InternalSettings
-from fakes.peer_server import PeerServer, require_service_token
 
 
 class FakeMessages(message_service_pb2_grpc.MessageServiceServicer):

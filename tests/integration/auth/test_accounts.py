@@ -12,7 +12,7 @@ from chat4all.auth.v1 import user_pb2
 from chat4all_runtime.errors import Code
 from chat4all_runtime.ids import is_uuid7, new_id
 
-from .conftest import PASSWORD, refusal, unique
+from .conftest import PASSWORD, refusal, some_address, unique
 
 
 async def test_registered_account_is_as_asked_for(auth):
@@ -106,7 +106,7 @@ async def test_registration_is_throttled_by_address(start):
     assert error.retry_after is not None
     assert 0 < error.retry_after.total_seconds() <= 1200
     request = pb.RegisterRequest(username=unique(), password=PASSWORD, display_name="Else")
-    await auth.call("Register", request, address="192.0.2.77")
+    await auth.call("Register", request, address=some_address())
 
 
 async def test_profile_and_change(auth):
