@@ -19,6 +19,8 @@ import jwt
 import orjson
 import redis.asyncio
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from chat4all.conversation.v1 import conversation_service_pb2 as conversation_pb
 from chat4all.conversation.v1 import conversation_service_pb2_grpc as conversation_grpc
 from chat4all.message.v1 import message_pb2
@@ -26,8 +28,6 @@ from chat4all.message.v1 import message_service_pb2 as message_pb
 from chat4all.message.v1 import message_service_pb2_grpc as message_grpc
 from chat4all.presence.v1 import presence_service_pb2 as presence_pb
 from chat4all.presence.v1 import presence_service_pb2_grpc as presence_grpc
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from chat4all_runtime.errors import Code, DomainError
 from chat4all_runtime.grpc_errors import to_status
 from chat4all_runtime.identity import ServiceTokens
@@ -186,7 +186,12 @@ class GatewayBackends:
         """Remove a member: the list first, the log's entry after it, the user's own channel last."""
         self.logs[conversation_id].members.discard(user_id)
         logged = await self.append(conversation_id, by, event_type="conversation.member_removed", removed_user_id=user_id)
-        frame = {"type": "event", "event_id": new_id(), "event_type": "conversation.member_removed", "conversation_id": conversation_id}
+        frame = {
+            "type": "event",
+            "event_id": new_id(),
+            "event_type": "conversation.member_removed",
+            "conversation_id": conversation_id,
+        }
         await self.tell_user(user_id, "x", conversation_id, frame)
         return logged
 

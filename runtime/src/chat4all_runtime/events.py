@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import orjson
 from google.protobuf.message import DecodeError, Message
 
 from chat4all_runtime import tracing
 from chat4all_runtime.ids import new_id
 
 CONTENT_TYPE = b"application/protobuf"
+_VERSION = ("ce_specversion", b"1.0")
+_TYPE = ("content-type", CONTENT_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class EventCodec:
     """Turns events of one source into records. `source` is a path such as `/services/message`."""
 
     def __init__(self, source: str) -> None:
-        self._source = source.encode()
+        self._source = ("ce_source", source.encode())
 
     def encode(
         self,
@@ -69,12 +72,12 @@ class EventCodec:
     ) -> OutgoingRecord:
         """One record for one event; the same `event_id` marks the same event when it is produced again."""
         headers: list[tuple[str, str | bytes | None]] = [
-            ("ce_specversion", b"1.0"),
+            _VERSION,
             ("ce_id", (event_id or new_id()).encode()),
-            ("ce_source", self._source),
+            self._source,
             ("ce_type", event.DESCRIPTOR.full_name.encode()),
-            ("ce_time", datetime.now(UTC).isoformat().encode()),
-            ("content-type", CONTENT_TYPE),
+            ("ce_time", orjson.dumps(datetime.now(UTC))[1:-1]),  # RFC 3339; isoformat takes ten times as long
+            _TYPE,
             ("tenant_id", tenant_id.encode()),
         ]
         if (parent := tracing.traceparent()) is not None:
