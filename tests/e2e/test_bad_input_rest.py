@@ -32,6 +32,7 @@ class Scene:
     mine: str
     theirs: str
     their_message: str
+    partner: str
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -42,7 +43,7 @@ async def scene(copy: Copy, people: list[RestClient]) -> Scene:
     theirs = await people[2].create_conversation("group", [ids[3]], "theirs", new_id())
     message_id = new_id()
     await people[2].send(theirs["conversation_id"], message_id, {"type": "text", "text": "private"}, "WAIT_FOR_STORED")
-    return Scene(copy, people[0], mine["conversation_id"], theirs["conversation_id"], message_id)
+    return Scene(copy, people[0], mine["conversation_id"], theirs["conversation_id"], message_id, ids[1])
 
 
 def message(**change: Any) -> dict[str, Any]:

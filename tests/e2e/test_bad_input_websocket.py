@@ -172,7 +172,7 @@ async def test_each_token_is_refused(kind: str, scene: Scene) -> None:
 
 async def test_a_thousand_sends_at_once(scene: Scene, socket: ClientConnection) -> None:
     """Each gets an answer: accepted, or an error that says when to come back. The honest client is not dropped."""
-    conversation = await scene.rest.create_conversation("group", [], "burst", new_id())
+    conversation = await scene.rest.create_conversation("group", [scene.partner], "burst", new_id())
     pid = scene.copy.stack.pid("websocket-gateway")
     before = psutil.Process(pid).memory_info().rss
     for number in range(1000):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 
 import grpc
+from fakes.peer_server import PeerServer, require_service_token
 
 from chat4all.conversation.v1 import conversation_pb2, conversation_service_pb2, conversation_service_pb2_grpc
 from chat4all_runtime import page_token
 from chat4all_runtime.ids import new_id
 from chat4all_runtime.settings import InternalSettings
-from fakes.peer_server import PeerServer, require_service_token
 
 
 class FakeConversations(conversation_service_pb2_grpc.ConversationServiceServicer):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 import grpc
+from fakes.peer_server import PeerServer, require_service_token
 
 from chat4all.file.v1 import file_service_pb2, file_service_pb2_grpc
 from chat4all_runtime.ids import new_id
 from chat4all_runtime.settings import InternalSettings
-from fakes.peer_server import PeerServer, require_service_token
 
 
 class FakeFiles(file_service_pb2_grpc.FileServiceServicer):

@@ -112,7 +112,7 @@ class GatewayProcess:
     async def __aenter__(self) -> GatewayProcess:
         output = self._log.open("ab") if self._log is not None else None
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220  # starting takes a millisecond
                 [sys.executable, "-m", "chat4all_websocket_gateway"], env=self._environment, stderr=output
             )
         finally:

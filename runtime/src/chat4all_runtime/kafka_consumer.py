@@ -217,6 +217,12 @@ class BatchConsumer:
 
     def _replay_end(self, place: Place, share: _Share) -> float:
         if share.replay_end is None:
+            # Known from the fetch that brought the first record. Asking the broker would wait behind the next fetch's long poll:
+            # a quarter of a second for each partition, after each assignment.
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
+            if high > self._begins[place]:
+                share.replay_end = high
+        if share.replay_end is None:
             try:
                 _, share.replay_end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=5.0)
             except KafkaException as error:

@@ -1,17 +1,14 @@
-"""Producing with acknowledgement: a synchronous librdkafka producer, one poll thread, futures on the loop.
+"""Producing with acknowledgement: a synchronous librdkafka producer, its reports taken on the loop, futures for who waits.
 
-Durable by construction: `acks=all`, idempotence on, order kept. Delivery reports are handed to the loop in bundles, so a
-thousand acknowledgements cost one wake-up. Not librdkafka's AIOProducer: its awaited deliveries ran at 0.1 to 2 thousand a
+Durable by construction: `acks=all`, idempotence on, order kept. Not librdkafka's AIOProducer: its awaited deliveries ran at 0.1 to 2 thousand a
 second here, against 189 thousand this way (measured with confluent-kafka 2.16.1).
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +21,10 @@ from chat4all_runtime.events import OutgoingRecord
 from chat4all_runtime.settings import KafkaSettings
 
 log = structlog.get_logger()
+
+_POLL_SECONDS = 0.001
+_IDLE_POLL_SECONDS = 0.25
+_FLUSH_SECONDS = 5.0
 
 
 def producer_config(settings: KafkaSettings) -> dict[str, Any]:
@@ -46,30 +47,33 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
 class EventProducer:
     """Produces from `__aenter__` to `__aexit__`, which waits for what is under way.
 
+    librdkafka's delivery reports are taken on the loop itself, every millisecond while something is under way. A thread that
+    waits for them must get hold of the interpreter for every single report, against a loop that is busy: that way the message
+    service did 12,300 messages a second in batches, this way 16,200 (same machine, same hour).
+
     Args:
-        on_fatal: called from the poll thread when librdkafka can never produce again; the process must end.
+        on_fatal: called when librdkafka can never produce again; the process must end.
     """
 
     def __init__(self, settings: KafkaSettings, on_fatal: Callable[[BaseException], None]) -> None:
         self._settings = settings
         self._on_fatal = on_fatal
-        self._reports: list[Callable[[], None]] = []
-        self._reports_lock = threading.Lock()
-        self._stop = threading.Event()
+        self._busy = False
+        self._counters: dict[tuple[str, str], Callable[[float], None]] = {}
 
     async def __aenter__(self) -> EventProducer:
         self._loop = asyncio.get_running_loop()
         self._producer = Producer({**producer_config(self._settings), "error_cb": self._on_error})
-        self._thread = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
-        self._thread.start()
+        self._timer = self._loop.call_later(_IDLE_POLL_SECONDS, self._poll)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        left = await asyncio.to_thread(self._producer.flush, 5.0)
-        if left:
+        end = self._loop.time() + _FLUSH_SECONDS
+        while len(self._producer) and self._loop.time() < end:  # noqa: ASYNC110  # librdkafka has no event for it
+            await asyncio.sleep(_POLL_SECONDS)  # the timer goes on meanwhile
+        self._timer.cancel()
+        if left := len(self._producer):
             log.error("records_not_acknowledged_at_stop", count=left)
-        self._stop.set()
-        await asyncio.to_thread(self._thread.join, 2.0)
 
     def send(self, record: OutgoingRecord) -> asyncio.Future[None]:
         """Hand one record over; the future ends when all in-sync replicas have it. Never cancel it: the send goes on.
@@ -79,7 +83,17 @@ class EventProducer:
                 when the brokers did not acknowledge in time: the record may or may not be there.
         """
         future: asyncio.Future[None] = self._loop.create_future()
-        self._produce(record, lambda error, _: self._report(partial(_resolve_one, future, error)))
+
+        def report(error: KafkaError | None, _: Any) -> None:
+            self._count(record.topic, 0 if error else 1, 1 if error else 0)
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(unavailable("kafka"))
+
+        self._produce(record, report)
         return future
 
     def send_all(self, records: Sequence[OutgoingRecord]) -> asyncio.Future[list[KafkaError | None]]:
@@ -89,7 +103,17 @@ class EventProducer:
         so that no later record overtakes an earlier one; those before go on.
         """
         future: asyncio.Future[list[KafkaError | None]] = self._loop.create_future()
-        bundle = _Bundle(len(records), lambda results: self._report(partial(_resolve, future, results)))
+        if not records:
+            future.set_result([])
+            return future
+
+        def done(results: list[KafkaError | None]) -> None:
+            failed = len(results) - results.count(None)
+            self._count(records[0].topic, len(results) - failed, failed)
+            if not future.done():
+                future.set_result(results)
+
+        bundle = _Bundle(len(records), done)
         refusal: KafkaError | None = None
         for index, record in enumerate(records):
             report = bundle.report(index)
@@ -101,8 +125,6 @@ class EventProducer:
                     full = error.code is Code.RESOURCE_EXHAUSTED
                     refusal = KafkaError(KafkaError._QUEUE_FULL if full else KafkaError._FAIL)
             report(refusal, None)
-        if not records:
-            future.set_result([])
         return future
 
     def _produce(self, record: OutgoingRecord, report: Callable[[KafkaError | None, Any], None]) -> None:
@@ -112,24 +134,24 @@ class EventProducer:
             raise queue_full() from error
         except KafkaException as error:
             raise unavailable("kafka") from error
-
-    def _report(self, resolve: Callable[[], None]) -> None:
-        """Queue what is to be told on the loop; the first of a bundle wakes the loop up. Mostly called from the poll thread."""
-        with self._reports_lock:
-            self._reports.append(resolve)
-            first = len(self._reports) == 1
-        if first:
-            self._loop.call_soon_threadsafe(self._resolve_reports)
-
-    def _resolve_reports(self) -> None:
-        with self._reports_lock:
-            reports, self._reports = self._reports, []
-        for resolve in reports:
-            resolve()
+        if not self._busy:
+            self._busy = True
+            self._timer.cancel()
+            self._timer = self._loop.call_later(_POLL_SECONDS, self._poll)
 
     def _poll(self) -> None:
-        while not self._stop.is_set():
-            self._producer.poll(1.0)
+        """Run the reports that have come; look again soon while something is under way, else seldom, for errors only."""
+        self._producer.poll(0)
+        self._busy = len(self._producer) > 0
+        self._timer = self._loop.call_later(_POLL_SECONDS if self._busy else _IDLE_POLL_SECONDS, self._poll)
+
+    def _count(self, topic: str, acknowledged: int, failed: int) -> None:
+        for outcome, number in (("acknowledged", acknowledged), ("failed", failed)):
+            if number:
+                increase = self._counters.get((topic, outcome))
+                if increase is None:
+                    increase = self._counters[topic, outcome] = metrics.kafka_produced_records.labels(topic, outcome).inc
+                increase(number)
 
     def _on_error(self, error: KafkaError) -> None:
         log.warning("kafka_producer_error", code=error.name(), error=error.str())
@@ -138,38 +160,21 @@ class EventProducer:
 
 
 class _Bundle:
-    """Collects the reports of several records and tells once."""
+    """Collects the reports of several records and tells once. Reports come on the loop only."""
 
     def __init__(self, size: int, done: Callable[[list[KafkaError | None]], object]) -> None:
         self._results: list[KafkaError | None] = [None] * size
         self._missing = size
         self._done = done
-        self._lock = threading.Lock()
 
     def report(self, index: int) -> Callable[[KafkaError | None, Any], None]:
         def take(error: KafkaError | None, _: Any) -> None:
-            with self._lock:
-                self._results[index] = error
-                self._missing -= 1
-                last = self._missing == 0
-            if last:
+            self._results[index] = error
+            self._missing -= 1
+            if self._missing == 0:
                 self._done(self._results)
 
         return take
-
-
-def _resolve_one(future: asyncio.Future[None], error: KafkaError | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(unavailable("kafka"))
-
-
-def _resolve(future: asyncio.Future[list[KafkaError | None]], results: list[KafkaError | None]) -> None:
-    if not future.done():
-        future.set_result(results)
 
 
 def queue_full() -> DomainError:
