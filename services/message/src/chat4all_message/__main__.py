@@ -1,0 +1,5 @@
+"""`python -m chat4all_message` serves messages."""
+
+from chat4all_message.server import main
+
+main()

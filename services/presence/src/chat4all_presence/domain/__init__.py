@@ -1,0 +1,1 @@
+"""Presence in plain Python: no I/O, no protobuf."""

@@ -1,0 +1,1 @@
+"""What history remembers of an entry, as plain Python."""
