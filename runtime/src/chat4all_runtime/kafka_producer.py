@@ -59,7 +59,6 @@ class EventProducer:
         self._settings = settings
         self._on_fatal = on_fatal
         self._busy = False
-        self._counters: dict[tuple[str, str], Callable[[float], None]] = {}
 
     async def __aenter__(self) -> EventProducer:
         self._loop = asyncio.get_running_loop()
@@ -85,7 +84,6 @@ class EventProducer:
         future: asyncio.Future[None] = self._loop.create_future()
 
         def report(error: KafkaError | None, _: Any) -> None:
-            self._count(record.topic, 0 if error else 1, 1 if error else 0)
             if future.done():
                 return
             if error is None:
@@ -108,8 +106,6 @@ class EventProducer:
             return future
 
         def done(results: list[KafkaError | None]) -> None:
-            failed = len(results) - results.count(None)
-            self._count(records[0].topic, len(results) - failed, failed)
             if not future.done():
                 future.set_result(results)
 
@@ -141,17 +137,11 @@ class EventProducer:
 
     def _poll(self) -> None:
         """Run the reports that have come; look again soon while something is under way, else seldom, for errors only."""
-        self._producer.poll(0)
-        self._busy = len(self._producer) > 0
-        self._timer = self._loop.call_later(_POLL_SECONDS if self._busy else _IDLE_POLL_SECONDS, self._poll)
-
-    def _count(self, topic: str, acknowledged: int, failed: int) -> None:
-        for outcome, number in (("acknowledged", acknowledged), ("failed", failed)):
-            if number:
-                increase = self._counters.get((topic, outcome))
-                if increase is None:
-                    increase = self._counters[topic, outcome] = metrics.kafka_produced_records.labels(topic, outcome).inc
-                increase(number)
+        try:
+            self._producer.poll(0)
+        finally:  # whatever a callback does, the next reports must be taken
+            self._busy = len(self._producer) > 0
+            self._timer = self._loop.call_later(_POLL_SECONDS if self._busy else _IDLE_POLL_SECONDS, self._poll)
 
     def _on_error(self, error: KafkaError) -> None:
         log.warning("kafka_producer_error", code=error.name(), error=error.str())

@@ -95,7 +95,7 @@ def test_a_thousand_members_fit_and_one_more_does_not(world: World, service: Con
         (Create(type=9, member_ids=[new_id()], request_id="r"), "TYPE_INVALID"),  # type: ignore[arg-type]
         (Create(type=GROUP, request_id="r"), "FIELD_REQUIRED"),
         (Create(type=GROUP, member_ids=[new_id()]), "FIELD_REQUIRED"),
-        (Create(type=GROUP, member_ids=["bob"], request_id="r"), "ID_INVALID"),
+        (Create(type=GROUP, member_ids=["bob"], request_id="r"), "MEMBER_ID_INVALID"),
         (Create(type=GROUP, member_ids=[new_id()], request_id="r" * 101), "REQUEST_ID_TOO_LONG"),
         (Create(type=GROUP, member_ids=[new_id()], request_id="r", title="x" * 201), "TITLE_TOO_LONG"),
         (Create(type=GROUP, member_ids=[new_id()], request_id="r", title="a\x07b"), "CONTROL_CHARACTER"),

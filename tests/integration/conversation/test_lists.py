@@ -162,7 +162,7 @@ def test_tokens_are_checked(world: World, service: ConversationProcess) -> None:
     assert refused(lambda: page_of(service, ana, page_size=201)) == ("INVALID_ARGUMENT", "PAGE_SIZE_INVALID")
     assert refused(lambda: service.call(ana, "GetConversation", api.GetConversationRequest(conversation_id="1"))) == (
         "INVALID_ARGUMENT",
-        "ID_INVALID",
+        "CONVERSATION_ID_INVALID",
     )
 
 

@@ -73,7 +73,7 @@ class World:
 
     def __init__(self, engines: dict[str, str]) -> None:
         self.engines = engines
-        self.internal = InternalSettings(secret=engines["CHAT4ALL_INTERNAL__SECRET"])  # type: ignore[arg-type]
+        self.internal = InternalSettings(secret=engines["CHAT4ALL_INTERNAL__SECRET"])
         self.tokens = TokenIssuer()
         self.conversations = FakeConversations(self.internal)
         self.files = FakeFiles(self.internal)
@@ -85,7 +85,7 @@ class World:
         self._stack.enter_context(self.files.server)
         client, self.database = mongodb.open_sync(
             MongoSettings(
-                uri=self.engines["CHAT4ALL_MONGO__URI"],  # type: ignore[arg-type]
+                uri=self.engines["CHAT4ALL_MONGO__URI"],
                 database=self.engines["CHAT4ALL_MONGO__DATABASE"],
             )
         )

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 from fakes.cuttable_proxy import CuttableProxy
-from integration.message.harness import MessageProcess, SentReader, World, refused, text, until
+from integration.message.harness import MessageProcess, SentReader, World, reason_of, refused, text, until
 
 from chat4all.message.v1 import message_pb2
 from chat4all.message.v1 import message_service_pb2 as pb
@@ -66,6 +66,29 @@ def test_everything_away_at_the_start(world: World, mongo: CuttableProxy, redis:
             assert service.send(me, request).state == ACCEPTED
             assert service.call(me, "ListMessages", listing).last_sequence_number == 0
             assert "INTERNAL" not in service.log()
+
+
+def test_kafka_gives_up_before_the_caller(world: World, sent: SentReader) -> None:
+    """What Kafka gave up on is UNAVAILABLE, is sent anew under its first time when it is sent again, and is then there once."""
+    host, _, port = world.engines["CHAT4ALL_KAFKA__BOOTSTRAP_SERVERS"].rpartition(":")
+    me = world.user()
+    conversation = world.conversations.add(me.id)
+    request = text(conversation)
+    with CuttableProxy(host, int(port), mended=False) as kafka:
+        changed = {"CHAT4ALL_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{kafka.port}", "CHAT4ALL_KAFKA__DELIVERY_TIMEOUT_MS": "1000"}
+        with MessageProcess(world, **changed) as service:
+            until(lambda: service.health("live") == 200)
+            batch = pb.SendMessageBatchRequest(conversation_id=conversation, messages=[request, text("", "second")])
+            results = service.call(me, "SendMessageBatch", batch).results
+            assert [reason_of(result.error) for result in results] == ["KAFKA_UNAVAILABLE"] * 2
+            first_try = time.time()
+            kafka.mend()
+            service.wait_ready()
+            answer = service.send(me, request)
+            assert answer.state == ACCEPTED
+            assert answer.message.create_time.ToMilliseconds() < first_try * 1000
+            assert service.send(me, request) == answer
+    assert len(sent.all(conversation)) == 1
 
 
 def test_mongodb_away(world: World, mongo: CuttableProxy, sent: SentReader) -> None:

@@ -33,7 +33,8 @@ def test_pages_in_both_directions(world: World, service: MessageProcess) -> None
     newest = listing(service, me, conversation)
     assert numbers(newest) == list(range(130, 80, -1))
     assert newest.last_sequence_number == 130
-    seen, token = numbers(newest), newest.next_page_token
+    seen: list[int] = numbers(newest)
+    token = newest.next_page_token
     while token:
         page = listing(service, me, conversation, page_token=token)
         assert page.last_sequence_number == 130
@@ -98,7 +99,8 @@ def test_pages_of_long_entries_fit_an_answer(world: World, service: MessageProce
     conversation = world.conversations.add(me.id)
     world.write(conversation, [{"payload": {"type": "text", "text": "😀" * 10_000, "format": "plain"}}] * 250)
     for reader, size in ((me, 200), (None, 1000)):
-        seen, token = [], ""
+        seen: list[int] = []
+        token = ""
         while True:
             page = listing(service, reader, conversation, after_sequence_number=0, page_size=size, page_token=token)
             assert 0 < len(numbers(page)) < 200

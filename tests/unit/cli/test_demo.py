@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from chat4all_cli.corpus import load
 from chat4all_cli.demo import compare
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from chat4all_file.domain.model import MAX_FILE_BYTES, PART_BYTES, FileStatus, StoredFile
 from chat4all_file.domain.policy import check_request, content_type_of
 from chat4all_runtime.clock import SystemClock

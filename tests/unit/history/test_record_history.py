@@ -52,7 +52,12 @@ class Worker:
 
 
 def stored(
-    message_id: str = "m1", *, extra: dict[str, bytes] | None = None, redelivered: bool = False, **more: Any
+    message_id: str = "m1",
+    *,
+    content: message_pb2.MessageContent | None = None,
+    without: Sequence[str] = (),
+    extra: dict[str, bytes] | None = None,
+    redelivered: bool = False,
 ) -> IncomingRecord:
     """A record as the router writes it."""
     message = message_pb2.Message(

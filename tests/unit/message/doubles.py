@@ -117,7 +117,7 @@ class Publisher:
 
     def texts(self) -> list[str]:
         """What was handed over, in order."""
-        return [draft.content.get("text", draft.content["type"]) for draft, _ in self.published]
+        return [str(draft.content.get("text", draft.content["type"])) for draft, _ in self.published]
 
 
 class Store:
@@ -186,7 +186,7 @@ class Bench:
         await self.memberships.require(conversation_id, "default", user_ids[0])
         return conversation_id
 
-    async def send(self, *drafts: Draft, seconds: float = 5.0) -> list[Any]:
+    async def send(self, *drafts: Draft | DomainError, seconds: float = 5.0) -> list[Any]:
         """All in one call."""
         return list(await self.sends.send_many(drafts, seconds))
 

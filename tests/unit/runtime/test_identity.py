@@ -7,11 +7,12 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import SecretStr
+
 from chat4all_runtime.errors import DomainError
 from chat4all_runtime.identity import ServiceTokens, TokenVerifier
 from chat4all_runtime.settings import InternalSettings, TokenSettings
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import SecretStr
 
 KEY = Ed25519PrivateKey.generate()
 OTHER = Ed25519PrivateKey.generate()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from chat4all_runtime import page_token
-from chat4all_runtime.errors import DomainError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from chat4all_runtime import page_token
+from chat4all_runtime.errors import DomainError
 
 
 @given(st.text(max_size=100), st.integers(min_value=0, max_value=2**53))

@@ -19,6 +19,7 @@ from chat4all_native.process import ManagedProcess, kill_strays
 from chat4all_native.waiting import Cancelled, Deadline, wait_until
 
 _TAIL_LINES = 15
+_PORT_RELEASE_SECONDS = 3.0
 _NEEDS_SECONDS = 600.0  # never reached: each part has its own, shorter deadline, and a failure cancels
 
 
@@ -51,8 +52,9 @@ class Start:
             kill_strays(self._layout.state, part.name)  # what lost its pid file, or its head
         for part in starting:
             for listener in part.listeners:
+                # A process killed a moment ago may still be giving its port back.
                 port = self._ports.port(listener)
-                if not is_free(port):
+                if wait_until(partial(_why_taken, port), Deadline(_PORT_RELEASE_SECONDS)):
                     raise StartFailed(part.name, taken_sentence(port, listener, self._ports.base))
         self._in_parallel([partial(self._find, part) for part in starting])
 
@@ -150,3 +152,7 @@ class Start:
         tail = self._processes[part.name].log_tail(_TAIL_LINES, this_start_only=True)
         advice = diagnose(tail) or f"its log {self._layout.log(part.name)} says why"
         return StartFailed(part.name, f"{what}; {advice}", tail)
+
+
+def _why_taken(port: int) -> str | None:
+    return None if is_free(port) else "taken"

@@ -20,8 +20,14 @@ _CONTROL_CATEGORIES = ("Cc", "Cs")
 def identifier(field: str, value: str) -> str:
     """The value when it is a UUID in canonical lower-case form."""
     if not is_uuid(value):
-        raise invalid(field, "ID_INVALID", f"{field} must be a UUID in lower case.")
+        raise invalid(field, _reason(field), f"{field} must be a UUID in lower case.")
     return value
+
+
+def _reason(field: str) -> str:
+    """`conversation_id` → CONVERSATION_ID_INVALID, as every service says it; a list is named by one of its ids."""
+    name = field.rsplit(".", 1)[-1].partition("[")[0]
+    return f"{name.removesuffix('s').upper()}_INVALID"
 
 
 def identifiers(field: str, values: Sequence[str], maximum: int) -> Sequence[str]:
