@@ -147,7 +147,9 @@ class LiveClient:
         await socket.send(orjson.dumps(hello), text=True)
         welcome = orjson.loads(await asyncio.wait_for(socket.recv(), _WELCOME_SECONDS))
         if welcome.get("type") != "welcome":
-            raise LiveRefused(str(welcome.get("reason")), str(welcome.get("message")))
+            # An error comes before the close, and the close code says whether to come back or to stop: `run` reads it.
+            await asyncio.wait_for(socket.recv(), _WELCOME_SECONDS)
+            raise TimeoutError("no welcome")
         self._socket = socket
         self._ready.set()
         self.connections += 1

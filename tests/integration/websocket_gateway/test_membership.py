@@ -155,3 +155,19 @@ async def test_removed_while_replaying(place: Place) -> None:
         resumed = await client.next(type="resumed", seconds=30)
         assert resumed["to_sequence_number"] == 301
         assert [frame for frame in await client.pong() if frame.get("sequence_number", 0) > 301] == []
+
+
+async def test_added_again(place: Place) -> None:
+    """Removed and added again while connected: the stream goes on from the entry of the second adding."""
+    a, b = new_id(), new_id()
+    conversation = place.backends.conversation(a, b)
+    async with Client(place.url) as client:
+        await client.hello(place.backends.token(b))
+        await place.backends.remove(conversation, b, a)
+        assert await client.numbers(1) == [1]
+        await place.backends.append(conversation, a)
+        place.backends.logs[conversation].members.add(b)
+        await place.backends.append(conversation, a, event_type="conversation.member_added", added_user_ids=[b])
+        await place.backends.tell_user(b, "a", conversation, added(conversation))
+        await place.backends.append(conversation, a)
+        assert await client.numbers(2) == [3, 4]

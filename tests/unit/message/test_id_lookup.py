@@ -49,6 +49,12 @@ async def test_away_is_answered_at_once_and_probed() -> None:
         assert await lookup.find([new_id()]) is None
         assert lookup.find([new_id()]).done()
         assert len(store.queries) == 1
+        lookup._probe_at = 0.0
+        probe = lookup.find([new_id()])
+        assert not probe.done()
+        assert lookup.find([new_id()]).done()
+        assert await probe is None
+        assert len(store.queries) == 2
         store.away = False
         lookup._probe_at = 0.0
         known = draft(new_id(), new_id())

@@ -95,6 +95,23 @@ async def test_load_that_began_before_does_not_refuse(memory: Memberships, sourc
     assert len(source.loads) == 2
 
 
+async def test_reload_that_began_before_does_not_refuse(memory: Memberships, source: Source) -> None:
+    """The same when the old members are remembered and another stranger's question is under way."""
+    conversation = source.add(ME)
+    await memory.require(conversation, "default", ME)
+    source.gate.clear()
+    stranger = asyncio.ensure_future(memory.require(conversation, "default", new_id()))
+    await settle()
+    source.conversations[conversation] = Membership("default", frozenset({ME, OTHER}), False)
+    added = asyncio.ensure_future(memory.require(conversation, "default", OTHER))
+    await settle()
+    source.gate.set()
+    assert (await added).includes("default", OTHER)
+    with pytest.raises(DomainError):
+        await stranger
+    assert len(source.loads) == 3
+
+
 async def test_overtaken_load_is_not_remembered(memory: Memberships, source: Source) -> None:
     """A change that is told while a load is under way makes its answer old at once."""
     conversation = source.add(ME)

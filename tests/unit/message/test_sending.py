@@ -109,6 +109,10 @@ async def test_conflict_with_the_log_does_not_harm_the_owner(bench: Bench) -> No
         fresh.source.conversations = bench.source.conversations
         fresh.store.stored = bench.store.stored
         assert reasons(await fresh.send(again(mine, sender_id=OTHER))) == ["MESSAGE_ID_CONFLICT"]
+        fresh.store.away = True
+        assert reasons(await fresh.send(again(mine))) == ["ok"]
+        fresh.store.away = False
+        fresh.lookup._probe_at = 0.0
         (sent,) = await fresh.send(again(mine))
         assert sent.sequence_number == 7
 

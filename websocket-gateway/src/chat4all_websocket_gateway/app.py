@@ -25,6 +25,7 @@ from chat4all_websocket_gateway.connections import Connections, origin_check
 from chat4all_websocket_gateway.feeds import Feeds
 from chat4all_websocket_gateway.gateway import MAX_FRAME_BYTES, Gateway
 from chat4all_websocket_gateway.marks import Marks
+from chat4all_websocket_gateway.memberships import Memberships
 from chat4all_websocket_gateway.presence import Presence, Watchers
 from chat4all_websocket_gateway.redis_subscriber import RedisSubscriber
 from chat4all_websocket_gateway.sending import Sending
@@ -61,8 +62,15 @@ async def serve_gateway(settings: Settings, process: Process) -> None:
 
         flusher = Flusher(settings.websocket.write_buffer_bytes)
         connections = Connections(settings.websocket)
+
+        def restored() -> None:
+            feeds.restored()
+            memberships.restored()
+
         subscriber = RedisSubscriber(
-            settings.redis.url.get_secret_value(), settings.fanout.canary_seconds, lambda: feeds.restored()
+            settings.redis.url.get_secret_value(),
+            settings.fanout.canary_seconds,
+            restored,
         )
         sending = Sending(settings.send, messages.submit, lambda conversation_id: feeds.suspect(conversation_id))
         feeds = Feeds(
@@ -71,10 +79,13 @@ async def serve_gateway(settings: Settings, process: Process) -> None:
             flusher,
             messages.entries,
             messages.positions,
-            conversations.memberships,
             sending.awaited,
             sending.stored,
         )
+        memberships = Memberships(
+            feeds, subscriber, messages.entries, conversations.memberships, settings.fanout.membership_check_seconds
+        )
+        feeds.removals = memberships
         marks = Marks(conversations.record_marks)
         presence = Presence(settings.presence, presences.record)
         gateway = Gateway(
@@ -82,7 +93,7 @@ async def serve_gateway(settings: Settings, process: Process) -> None:
             settings.fanout,
             tokens,
             connections,
-            feeds,
+            memberships,
             sending,
             marks,
             presence,
@@ -92,7 +103,10 @@ async def serve_gateway(settings: Settings, process: Process) -> None:
         process.health.require("redis", lambda: None if subscriber.connected else "The live connection is away.")
 
         async with asyncio.TaskGroup() as tasks:
-            work = [tasks.create_task(part.run(stop)) for part in (subscriber, feeds, sending, marks, presence, connections)]
+            work = [
+                tasks.create_task(part.run(stop))
+                for part in (subscriber, feeds, memberships, sending, marks, presence, connections)
+            ]
             server = await _listen(settings, gateway, connections, flusher)
             port = server.sockets[0].getsockname()[1]
             log.info("websocket_listening", port=port, http_port=http_server.port)

@@ -7,7 +7,7 @@ of this object, one hello for each socket. Everything else is done or handed on 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,12 +24,13 @@ from chat4all_websocket_gateway.connection import Connection, Phase
 from chat4all_websocket_gateway.connections import Connections
 from chat4all_websocket_gateway.content import to_content
 from chat4all_websocket_gateway.feed import Feed
-from chat4all_websocket_gateway.feeds import Feeds
 from chat4all_websocket_gateway.limits import take
 from chat4all_websocket_gateway.marks import Marks
+from chat4all_websocket_gateway.memberships import Memberships
 from chat4all_websocket_gateway.presence import Presence, Watchers
 from chat4all_websocket_gateway.sending import Sending
 from chat4all_websocket_gateway.settings import FanoutSettings, WebsocketSettings
+from chat4all_websocket_gateway.tasks import Tasks
 
 log = structlog.get_logger()
 
@@ -51,7 +52,7 @@ class Gateway:
         fanout: FanoutSettings,
         tokens: TokenVerifier,
         connections: Connections,
-        feeds: Feeds,
+        memberships: Memberships,
         sending: Sending,
         marks: Marks,
         presence: Presence,
@@ -61,13 +62,13 @@ class Gateway:
         self._settings = settings
         self._tokens = tokens
         self._connections = connections
-        self._feeds = feeds
+        self._memberships = memberships
         self._sending = sending
         self._marks = marks
         self._presence = presence
         self._watchers = watchers
         self._publish = publish
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._limits = {
             "max_frame_bytes": MAX_FRAME_BYTES,
             "max_outstanding_sends": settings.max_outstanding_sends,
@@ -110,7 +111,7 @@ class Gateway:
         if connection.user is not None:
             self._watchers.watch(connection, frozenset())
             self._presence.left(connection)
-            self._feeds.detach(connection)
+            self._memberships.detach(connection)
 
     def received_binary(self, connection: Connection) -> None:
         """This subprotocol is text only."""
@@ -135,7 +136,7 @@ class Gateway:
             elif isinstance(frame, frames.Hello):
                 connection.phase = Phase.GREETING
                 connection.transport.pause_reading()
-                self._spawn(self._greet(connection, frame))
+                self._tasks.start(self._greet(connection, frame))
             else:
                 self._refuse_before_hello(connection)
         except frames.FrameError as error:
@@ -167,16 +168,16 @@ class Gateway:
         try:
             async with asyncio.timeout(self._settings.attach_timeout_seconds):
                 caller = await self._tokens.verify(hello.token)
-                user = self._feeds.hold(caller.user_id, caller.tenant_id)
+                user = self._memberships.hold(caller.user_id, caller.tenant_id)
                 try:
                     if len(user.connections) >= self._settings.max_sockets_per_user:
                         self._refuse_hello(connection, closes.TOO_MANY_SOCKETS, _too_many_sockets(len(user.connections)))
                         return
-                    await self._feeds.follow(user, hello.cursors)
+                    await self._memberships.follow(user, hello.cursors)
                     if not connection.muted:
                         self._welcome(connection, caller, hello)
                 finally:
-                    self._feeds.let_go(user)
+                    self._memberships.let_go(user)
         except DomainError as error:
             code = closes.NOT_SIGNED_IN if error.code is Code.UNAUTHENTICATED else closes.TRY_AGAIN
             self._refuse_hello(connection, code, error)
@@ -193,15 +194,15 @@ class Gateway:
 
     def _welcome(self, connection: Connection, caller: Caller, hello: frames.Hello) -> None:
         """From here on the socket is live. No await: nothing can come between the welcome and the feeds."""
-        user = self._feeds.hold(caller.user_id, caller.tenant_id)
+        user = self._memberships.hold(caller.user_id, caller.tenant_id)
         connection.phase = Phase.OPEN
         connection.session_id = caller.session_id
         connection.device_id = hello.device_id or caller.session_id
         connection.expires_at = caller.expires_at
         connection.write(answers.welcome(caller.session_id, caller.user_id, self._settings.heartbeat_seconds, self._limits))
-        for conversation_id in self._feeds.attach(connection, user, hello.cursors):
+        for conversation_id in self._memberships.attach(connection, user, hello.cursors):
             self._not_a_member(connection, conversation_id, None)
-        self._feeds.let_go(user)
+        self._memberships.let_go(user)
         self._presence.came(connection)
         connection.resume_reading()
         early, connection.early = connection.early, None
@@ -214,7 +215,7 @@ class Gateway:
         connection.begin_close(closes.HELLO_REPEATED, "hello repeated")
 
     def _refresh(self, connection: Connection, frame: frames.Refresh) -> None:
-        self._spawn(self._take_new_token(connection, frame.token))
+        self._tasks.start(self._take_new_token(connection, frame.token))
 
     async def _take_new_token(self, connection: Connection, token: str) -> None:
         try:
@@ -336,12 +337,12 @@ class Gateway:
         if wait:
             connection.write(answers.error("RATE_LIMITED", "Too many syncs.", ref=frame.ref, retry_after_seconds=wait))
             return
-        self._spawn(self._sync_when_ready(connection, feed, frame))
+        self._tasks.start(self._sync_when_ready(connection, feed, frame))
 
     async def _sync_when_ready(self, connection: Connection, feed: Feed, frame: frames.Sync) -> None:
         try:
             async with asyncio.timeout(self._settings.attach_timeout_seconds):
-                await self._feeds.sync(connection, feed, frame.after_sequence_number, frame.ref)
+                await self._memberships.sync(connection, feed, frame.after_sequence_number, frame.ref)
         except TimeoutError:
             connection.write(
                 answers.error("MESSAGE_UNAVAILABLE", "The log cannot be read now.", ref=frame.ref, retry_after_seconds=1)
@@ -350,22 +351,9 @@ class Gateway:
     def _ping(self, connection: Connection, frame: frames.Ping) -> None:
         connection.write(answers.pong(frame.ref))
 
-    # Tasks
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("frame_task_failed", error=repr(error), exc_info=error)
-
     def stop(self) -> None:
         """End what still runs for sockets that are gone."""
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
 
 def _too_many_sockets(count: int) -> DomainError:

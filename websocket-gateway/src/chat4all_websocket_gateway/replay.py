@@ -111,6 +111,12 @@ class Replays:
         if job is not None and job.end is None:
             job.end = end
 
+    def forget_if_cut(self, connection: Connection, feed: Feed) -> None:
+        """The member was added again: a replay that would end at their removal gives way to a new one."""
+        job = self._jobs.get(connection, {}).get(feed)
+        if job is not None and job.end is not None:
+            self.forget(connection, feed)
+
     def forget(self, connection: Connection, feed: Feed) -> None:
         """The socket is no longer to follow this conversation."""
         jobs = self._jobs.get(connection)

@@ -1,8 +1,4 @@
-"""People with sockets here: which conversations they are in, and what their own channel says.
-
-Membership is listed when a socket says hello and kept up by the lines of the user's channel and by removals seen in feeds. Those
-can be lost, so it is listed again after Redis was away and every few minutes.
-"""
+"""One person on this gateway."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from chat4all_websocket_gateway.feed import Feed
 
 
 class User:
-    """One person on this gateway.
+    """Their sockets, their conversations, and how current that is.
 
     `version` changes with each change of membership that was told, so that a list read at the same time is recognised as stale.
     `holds` counts hellos being answered: the user is kept while any of them or any socket is there.
