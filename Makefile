@@ -37,7 +37,7 @@ bench: $(VENV)/.dev-installed
 	$(BIN)/python -m bench
 
 chaos: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest tests/chaos
+	CHAT4ALL_TRAFFIC_SECONDS=60 $(BIN)/python -m pytest tests/e2e/test_nothing_lost.py
 
 # Exact versions with hashes and without any registry address, so that any mirror serves them.
 lock: $(VENV)/.dev-installed

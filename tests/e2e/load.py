@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ CONVERSATIONS = 10
 MEMBERS = 6
 MESSAGES_PER_SECOND = 100
 _BEFORE_SECONDS = 3.0
-_AFTER_SECONDS = 4.0
+# `make chaos` lets traffic go on for a minute after each fault; `make test` for a moment.
+_AFTER_SECONDS = float(os.environ.get("CHAT4ALL_TRAFFIC_SECONDS", "4"))
 _SETTLE_SECONDS = 60.0
 
 Fault = Callable[[], Awaitable[None]]

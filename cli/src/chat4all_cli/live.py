@@ -259,6 +259,7 @@ class LiveClient:
                 "state": "stored",
                 "sequence_number": frame["sequence_number"],
             }
+            self.observer.answered(message, said)
             _finish(message.accepted, said)
             _finish(message.stored, said)
 

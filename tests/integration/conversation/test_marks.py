@@ -84,7 +84,10 @@ def test_limits_of_marks(world: World, service: ConversationProcess) -> None:
     mark = Mark(conversation_id=conversation_id, user_id=ana.id, delivered_sequence_number=1)
     assert record(service, *[mark] * 1000) == 1
     assert refused(lambda: record(service, *[mark] * 1001)) == ("INVALID_ARGUMENT", "TOO_MANY_MARKS")
-    assert refused(lambda: record(service, Mark(conversation_id="x", user_id=ana.id))) == ("INVALID_ARGUMENT", "CONVERSATION_ID_INVALID")
+    assert refused(lambda: record(service, Mark(conversation_id="x", user_id=ana.id))) == (
+        "INVALID_ARGUMENT",
+        "CONVERSATION_ID_INVALID",
+    )
 
 
 def test_marks_from_many_sides_end_at_the_highest(world: World, service: ConversationProcess) -> None:
