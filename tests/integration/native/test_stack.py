@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import signal
 import socket
@@ -11,15 +10,15 @@ from base64 import b64encode
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
+import boto3
 import psutil
 import pytest
 import redis
+from botocore.config import Config
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from minio import Minio
 from pymongo import MongoClient
 from pymongo.write_concern import WriteConcern
 
@@ -44,13 +43,14 @@ def kill_and_wait(stack: Stack, names: Iterable[str]) -> None:
         assert wait_until(lambda name=name: "alive" if stack.pid(name) else None, Deadline(10)) is None  # type: ignore[misc]  # the default binds it
 
 
-def s3_client(environment: dict[str, str]) -> Minio:
-    return Minio(
-        endpoint=urlsplit(environment["CHAT4ALL_S3__ENDPOINT"]).netloc,
-        access_key=environment["CHAT4ALL_S3__ACCESS_KEY"],
-        secret_key=environment["CHAT4ALL_S3__SECRET_KEY"],
-        region=environment["CHAT4ALL_S3__REGION"],
-        secure=False,
+def s3_client(environment: dict[str, str]) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=environment["CHAT4ALL_S3__ENDPOINT"],
+        aws_access_key_id=environment["CHAT4ALL_S3__ACCESS_KEY"],
+        aws_secret_access_key=environment["CHAT4ALL_S3__SECRET_KEY"],
+        region_name=environment["CHAT4ALL_S3__REGION"],
+        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
     )
 
 
@@ -73,9 +73,9 @@ def write_everywhere(environment: dict[str, str], mark: str) -> int:
         durable.insert_one({"_id": mark})
     asyncio.run(statement(environment, "create table if not exists survival (mark text primary key)"))
     asyncio.run(statement(environment, "insert into survival values ($1)", mark))
-    s3_client(environment).put_object(
-        bucket_name=environment["CHAT4ALL_S3__BUCKET"], object_name=mark, data=io.BytesIO(mark.encode()), length=len(mark)
-    )
+    client = s3_client(environment)
+    client.put_object(Bucket=environment["CHAT4ALL_S3__BUCKET"], Key=mark, Body=mark.encode())
+    client.close()
     encoded = b64encode(mark.encode()).decode()
     etcd_call(environment, "/v3/kv/put", f'{{"key": "{encoded}", "value": "{encoded}"}}')
     assert offsets[0] is not None
@@ -94,10 +94,9 @@ def read_everywhere(environment: dict[str, str], mark: str, offset: int) -> None
     with mongo_client(environment) as mongo:
         assert mongo["chat4all"]["survival"].find_one({"_id": mark}) is not None
     assert asyncio.run(statement(environment, "select count(*) from survival where mark = $1", mark)) == 1
-    response = s3_client(environment).get_object(bucket_name=environment["CHAT4ALL_S3__BUCKET"], object_name=mark)
-    assert response.read() == mark.encode()
-    response.close()
-    response.release_conn()
+    client = s3_client(environment)
+    assert client.get_object(Bucket=environment["CHAT4ALL_S3__BUCKET"], Key=mark)["Body"].read() == mark.encode()
+    client.close()
     encoded = b64encode(mark.encode()).decode()
     assert encoded in etcd_call(environment, "/v3/kv/range", f'{{"key": "{encoded}"}}')
 
@@ -136,7 +135,9 @@ def test_what_is_inside_is_there(stack: Stack) -> None:
     for name, storage in read_topics(checkout() / FILE).storage().items():
         assert len(there[name].partitions) == storage.partitions.development
     assert asyncio.run(statement(environment, "select current_database()")) == "chat4all"
-    assert s3_client(environment).bucket_exists(bucket_name="chat4all")
+    client = s3_client(environment)
+    assert "chat4all" in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
+    client.close()
     with (
         redis.Redis(host=HOST, port=stack.ports.port("redis"), socket_timeout=5) as stranger,
         pytest.raises(redis.AuthenticationError),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import urllib3
-from minio import Minio
-from minio.error import MinioException
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chat4all_native.errors import StartFailed
 from chat4all_native.parts import Engine
@@ -107,28 +109,36 @@ class S3(Engine):
                 path.unlink(missing_ok=True)
 
     def _ask(self, *, bucket: bool) -> str | None:
-        pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=1.0, read=2.0), retries=False)
-        try:
-            client = self._client(pool)
-            if bucket:
-                return None if client.bucket_exists(bucket_name=BUCKET) else f"the bucket {BUCKET} is not there yet"
-            client.list_buckets()
-        except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            return f"it does not answer: {error}"
-        finally:
-            pool.clear()
-        return None
+        with self._client(read_seconds=2.0) as client:
+            try:
+                names = [found["Name"] for found in client.list_buckets()["Buckets"]]
+            except (BotoCoreError, ClientError, OSError, ValueError) as error:
+                return f"it does not answer: {error}"
+        return None if not bucket or BUCKET in names else f"the bucket {BUCKET} is not there yet"
 
-    def _client(self, pool: urllib3.PoolManager) -> Minio:
+    @contextlib.contextmanager
+    def _client(self, read_seconds: float) -> Iterator[Any]:
         secrets = self.layout.secrets()
-        return Minio(
-            endpoint=self.ports.address("s3"),
-            access_key=secrets.s3_access_key,
-            secret_key=secrets.s3_secret_key,
-            secure=False,
-            region=REGION,
-            http_client=pool,
+        config = Config(
+            s3={"addressing_style": "path"},
+            connect_timeout=1.0,
+            read_timeout=read_seconds,
+            retries={"total_max_attempts": 1},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
         )
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"http://{self.ports.address('s3')}",
+            region_name=REGION,
+            aws_access_key_id=secrets.s3_access_key,
+            aws_secret_access_key=secrets.s3_secret_key,
+            config=config,
+        )
+        try:
+            yield client
+        finally:
+            client.close()
 
     def answers(self) -> str | None:
         """It lists its buckets for our key."""
@@ -141,23 +151,19 @@ class S3(Engine):
     def settle(self, deadline: Deadline) -> str:
         """Make the bucket and store one object: only then the part that keeps the bytes has joined too."""
         done = ""
-        pool = urllib3.PoolManager(timeout=urllib3.Timeout(connect=1.0, read=5.0), retries=False)
-        try:
-            client = self._client(pool)
+        with self._client(read_seconds=5.0) as client:
 
             def stored() -> str | None:
                 nonlocal done
                 try:
-                    if not client.bucket_exists(bucket_name=BUCKET):
-                        client.make_bucket(bucket_name=BUCKET)
+                    if BUCKET not in [found["Name"] for found in client.list_buckets()["Buckets"]]:
+                        client.create_bucket(Bucket=BUCKET)
                         done = f"bucket {BUCKET} created"
-                    client.put_object(bucket_name=BUCKET, object_name=_PROBE, data=io.BytesIO(b"ok"), length=2)
-                except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+                    client.put_object(Bucket=BUCKET, Key=_PROBE, Body=b"ok")
+                except (BotoCoreError, ClientError, OSError) as error:
                     return f"it does not store an object: {error}"
                 return None
 
             if reason := wait_until(stored, deadline, interval_seconds=0.2):
                 raise StartFailed(self.name, f"{reason}; look into {self.layout.log(self.name)}")
-        finally:
-            pool.clear()
         return done
