@@ -347,7 +347,7 @@ async def test_cleanup_removes_only_what_is_over(auth):
     await auth.sql("update sessions set ended_at = now() - interval '8 days' where user_id = $1::uuid", gone.user.user_id)
     async with open_pool(auth.settings.postgres, "auth") as pool:
         cleanup = Cleanup(PostgresSessions(pool, 5.0), SystemClock(), timedelta(hours=1), timedelta(days=7))
-        assert await cleanup.clean(asyncio.Event()) >= 1
+        await cleanup.clean(asyncio.Event())  # the process's own round may have been first; what counts is what is left
         assert await cleanup.clean(asyncio.Event()) == 0
     assert await auth.sql("select from access_tokens where user_id = $1::uuid", gone.user.user_id) == []
     again = auth.call("RefreshToken", pb.RefreshTokenRequest(refresh_token=kept.refresh_token))

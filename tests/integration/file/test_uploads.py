@@ -96,7 +96,7 @@ async def scene(engines: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Asy
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("CHAT4ALL_GRPC__PORT", str(grpc_port))
         settings = Settings()
-        process = Process("file", 60)
+        process = Process("file", hard_stop_seconds=1_000_000)  # the timer would end the test run itself
         serving = asyncio.create_task(serve(settings, process))
         async with grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
             await asyncio.wait_for(channel.channel_ready(), 20)
