@@ -15,6 +15,7 @@ from e2e.load import Load
 
 from chat4all_cli.rest import RestClient
 from chat4all_native.stack import Stack
+from chat4all_native.waiting import Deadline, wait_until
 
 Steps = Callable[[Stack], None]
 
@@ -24,6 +25,8 @@ def kill(name: str) -> Steps:
 
     def steps(stack: Stack) -> None:
         assert stack.kill(name, signal.SIGKILL), f"{name} did not run"
+        # The kernel takes a moment to bury it; until then it counts as running and would not be started.
+        assert wait_until(lambda: "alive" if stack.pid(name) else None, Deadline(10)) is None
         stack.start(name)
 
     return steps
