@@ -132,7 +132,7 @@ def memberships(
                 ended.setdefault(who, set()).add(leave.sequence_number)
             elif who not in ended:
                 unplaced.append(leave)
-    who_ever = started.keys() | ended.keys()
+    who_ever = sorted(started.keys() | ended.keys())  # in one order, whatever the hash seed: a run can be repeated
     return {who: membership(started.get(who, {}), ended.get(who, ())) for who in who_ever}, unplaced
 
 

@@ -8,6 +8,7 @@ from random import Random
 
 from .. import check_access as access
 from ..claims import CONFLICT_REASON
+from ..membership import covers
 from ..observations import Observations
 from ..records import MESSAGE_KIND, Entry, HistoryPage, Leave, Recv, Send, Session, StoreRow, TimeseriesRow
 from ..verdicts import ViolationClass
@@ -219,7 +220,7 @@ def _receive_outside(records: Records, rng: Random, number: Callable[[int, int],
     for (conversation_id, user_id), membership in seen.memberships.items():
         first, last = membership.spells[-1]
         row = rows.get((conversation_id, number(first, last)))
-        if row is not None and user_id in attached:
+        if row is not None and user_id in attached and not covers(membership.spells, row.sequence_number):
             victims.append((row, attached[user_id]))
     row, session = pick(rng, victims)
     return _deliver(records, entry_of(row), row.conversation_id, session)

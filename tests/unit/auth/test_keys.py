@@ -68,7 +68,7 @@ async def test_access_token_names_key_and_scopes(tmp_path):
     """Header and claims are what the design names; the signature fits the published key."""
     keys = open_keys(tmp_path)
     tokens = JwtAccessTokens(keys, "iss", "aud", 60)
-    token = tokens.mint(USER, SessionId("s"), NOW)
+    token = tokens.mint(USER, SessionId("s"), datetime.now(UTC))
     kid = jwt.get_unverified_header(token)["kid"]
     claims = jwt.decode(token, await keys.key(kid), algorithms=["EdDSA"], audience="aud", issuer="iss")
     assert {name: claims[name] for name in ("sub", "tenant_id", "sid", "scope")} == {
