@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,10 @@ def summary(milliseconds: Sequence[float]) -> dict[str, float]:
 
 @dataclass
 class CpuMeter:
-    """CPU seconds that named processes use between `start()` and `stop()`, children included where they live on."""
+    """CPU seconds that named processes use between `start()` and `stop()`, children included where they live on.
+
+    This process counts without its children: the copy under test is started by it.
+    """
 
     pids: Mapping[str, int]
 
@@ -45,7 +49,7 @@ class CpuMeter:
         for name, pid in self.pids.items():
             try:
                 process = psutil.Process(pid)
-                family = [process, *process.children(recursive=True)]
+                family = [process] if pid == os.getpid() else [process, *process.children(recursive=True)]
                 seconds[name] = sum(member.cpu_times().user + member.cpu_times().system for member in family)
             except psutil.NoSuchProcess:
                 continue
