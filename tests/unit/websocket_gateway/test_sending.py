@@ -80,11 +80,36 @@ async def settled(sending: Sending) -> None:
     assert await sending.idle(5)
 
 
-async def test_at_once_then_together() -> None:
-    """The first leaves alone and at once; what comes meanwhile goes in one call, at most as many as allowed, in order."""
+async def test_what_comes_together_goes_together() -> None:
+    """Sends of several conversations that come within the time of gathering are one call, each conversation in order."""
+    service, socket = Service(), Socket()
+    async with sending_to(service, gather_ms=50) as sending:
+        for number in range(6):
+            sending.offer(socket.it, None, submission(f"m{number}", conversation_id=f"c{number % 2}"))
+            await asyncio.sleep(0.001)
+        await settled(sending)
+    assert service.calls == [["m0", "m2", "m4", "m1", "m3", "m5"]]
+
+
+async def test_a_slow_conversation_holds_up_no_other() -> None:
+    """While a call is under way the next one goes without its conversations, whose sends wait for their turn."""
     service, socket = Service(), Socket()
     service.gate.clear()
-    async with sending_to(service, batch_items=3) as sending:
+    async with sending_to(service, gather_ms=0) as sending:
+        for number, conversation_id in enumerate(("slow", "other", "slow", "other")):
+            sending.offer(socket.it, None, submission(f"m{number}", conversation_id=conversation_id))
+            await asyncio.sleep(0.005)
+        assert service.calls == [["m0"], ["m1"]]
+        service.gate.set()
+        await settled(sending)
+    assert sorted(service.calls[2:]) in ([["m2"], ["m3"]], [["m2", "m3"]])
+
+
+async def test_at_once_then_together() -> None:
+    """Without gathering the first leaves alone; what comes meanwhile goes in one call, as many as allowed, in order."""
+    service, socket = Service(), Socket()
+    service.gate.clear()
+    async with sending_to(service, batch_items=3, gather_ms=0) as sending:
         for number in range(6):
             sending.offer(socket.it, None, submission(f"m{number}"))
             await asyncio.sleep(0)
@@ -191,7 +216,7 @@ async def test_one_bad_item_does_not_spoil_its_call() -> None:
             raise bad
         return await service.submit(items, timeout_seconds)
 
-    sending = Sending(SendSettings(stripes=1), submit, lambda _: None)
+    sending = Sending(SendSettings(calls=1), submit, lambda _: None)
     for name in ("a", "bad", "b"):
         sending.offer(socket.it, name, submission(name))
     work = asyncio.create_task(sending.run(asyncio.Event()))
@@ -212,8 +237,8 @@ async def test_the_queue_is_bounded() -> None:
     assert refused.retry_after is not None
 
 
-@pytest.mark.parametrize("stripes", [1, 4])
-async def test_order_within_a_conversation(stripes: int) -> None:
+@pytest.mark.parametrize("calls", [1, 4])
+async def test_order_within_a_conversation(calls: int) -> None:
     """However calls overlap, one conversation's sends arrive in the order they were given."""
     arrived: list[str] = []
 
@@ -222,7 +247,7 @@ async def test_order_within_a_conversation(stripes: int) -> None:
         arrived.extend(item.request.message_id for item in items)
         return [SendMessageResult(message_id=item.request.message_id, state=message_pb2.MESSAGE_STATE_ACCEPTED) for item in items]
 
-    sending = Sending(SendSettings(stripes=stripes, batch_items=5), submit, lambda _: None)
+    sending = Sending(SendSettings(calls=calls, batch_items=5, gather_ms=0), submit, lambda _: None)
     work = asyncio.create_task(sending.run(asyncio.Event()))
     socket = Socket()
     for number in range(300):
