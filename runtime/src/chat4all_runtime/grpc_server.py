@@ -36,6 +36,16 @@ log = structlog.get_logger()
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 
+def _make_server(kind: str) -> Callable[..., Any]:
+    """Both kinds take the same servicers, interceptors and options."""
+    if kind == "native":
+        # Loaded only where it is asked for; `from pygrpc_native import aio` recurses without end in 0.5.0.
+        from pygrpc_native.aio import server
+
+        return server
+    return grpc.aio.server
+
+
 class Access(Enum):
     """Who may call a method at all; what they may do with it is the use case's matter."""
 
@@ -213,7 +223,7 @@ class GrpcServer:
 
     async def __aenter__(self) -> GrpcServer:
         # Bound to this loop on creation, so it is made here and not in the constructor.
-        self._server = grpc.aio.server(
+        self._server = _make_server(self._settings.server)(
             interceptors=[self._interceptor],
             options=[
                 ("grpc.so_reuseport", 1),

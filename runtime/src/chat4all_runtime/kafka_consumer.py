@@ -21,7 +21,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,6 +38,8 @@ log = structlog.get_logger()
 DEAD_LETTERS_IN_A_ROW = 100
 _TRIES_PER_RECORD = 3
 _LAG_EVERY_SECONDS = 1.0
+# A commit costs the broker an append of its own, as much as a produce request; what it saves is repeats after a crash.
+_COMMIT_EVERY_SECONDS = 0.1
 
 Place = tuple[str, int]
 
@@ -91,6 +93,7 @@ class BatchConsumer:
         on_stopped: called from the thread when it ends by an error.
         fetch_min_bytes, fetch_wait_ms: the broker answers when so much is there or so long has passed;
             larger values save CPU and add delay.
+        gather_ms: how long a batch waits for more records when the one before it had more than one; else it is taken at once.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class BatchConsumer:
         max_batch: int = 500,
         fetch_min_bytes: int = 1,
         fetch_wait_ms: int = 500,
+        gather_ms: int = 0,
         start_at: str = "earliest",
     ) -> None:
         config: dict[str, Any] = {
@@ -135,6 +139,8 @@ class BatchConsumer:
         self._handler = handler
         self._on_stopped = on_stopped
         self._max_batch = max_batch
+        self._gather_seconds = gather_ms / 1000
+        self._crowded = False
         self._config = config
         self._dead_letters = BlockingProducer(settings)
         self._stop = threading.Event()
@@ -142,6 +148,9 @@ class BatchConsumer:
         # The batch in hand: the share of each partition in it, and the offset it begins with.
         self._shares: dict[Place, _Share] = {}
         self._begins: dict[Place, int] = {}
+        # Offsets that are not committed yet, though all before them is done.
+        self._ends: dict[Place, int] = {}
+        self._committed_at = 0.0
         # Records of partitions that came to us while others waited.
         self._early: list[tuple[Any, _Share]] = []
         self._waiting = False
@@ -184,29 +193,33 @@ class BatchConsumer:
                     if records:
                         self._work(records)
             finally:
+                self._commit(self._ends.keys())
                 self._consumer.close()
         except BaseException as error:
             log.exception("consumer_failed", group=self._group)
             self._on_stopped(error)
 
     def _take(self) -> list[IncomingRecord]:
-        """The first record as soon as it comes, and with it what else is there. No wait for a batch to fill."""
+        """The first record as soon as it comes, and with it what else is there; under load also what comes in a moment."""
         taken, self._early = self._early, []
-        messages = [] if taken else self._consumer.consume(1, 0.5)
+        messages = [] if taken else self._consumer.consume(1, _COMMIT_EVERY_SECONDS if self._ends else 0.5)
         taken += [(message, self._owned[_place(message)]) for message in messages if _place(message) in self._owned]
         failed = _errors(messages)
         more = self._max_batch - len(taken)
         if taken and more > 0:
             # Partitions may come and go inside this call.
-            messages = self._consumer.consume(more, 0)
+            messages = self._consumer.consume(more, self._gather_seconds if self._crowded else 0)
             taken += [(message, self._owned[_place(message)]) for message in messages if _place(message) in self._owned]
             failed += _errors(messages)
         self._pulse()
+        self._commit_due()
         for error in failed:
             if error.fatal() or not (error.retriable() or error.code() in _PASSING):
                 raise KafkaException(error)
             log.warning("consume_error", group=self._group, code=error.name())
         kept = [message for message, share in taken if message.error() is None and self._owned.get(_place(message)) is share]
+        if kept:
+            self._crowded = len(kept) > 1
         self._shares = {place: self._owned[place] for place in {_place(message) for message in kept}}
         self._begins = {}
         for message in kept:
@@ -241,7 +254,7 @@ class BatchConsumer:
         if rejected is None or not self._bury(rejected):
             return  # told to stop: what is not done is not committed and comes again
         self._count_row(records, rejected)
-        self._commit(records)
+        self._done(records)
         metrics.kafka_batch_seconds.labels(self._group).observe(time.perf_counter() - started)
         for topic, count in Counter(record.topic for record in records).items():
             letters = sum(1 for item in rejected if item.record.topic == topic)
@@ -326,6 +339,7 @@ class BatchConsumer:
         """Stay a member of the group while waiting; False when the process shall end."""
         self._consumer.pause([TopicPartition(*place) for place in self._owned])
         self._waiting = True
+        self._commit(self._ends.keys())
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
             message = self._consumer.poll(min(left, 0.2))
@@ -378,7 +392,8 @@ class BatchConsumer:
                     metrics.kafka_consumed_records.labels(item.record.topic, "dead_lettered").inc()
                 return True
 
-    def _commit(self, records: Sequence[IncomingRecord]) -> None:
+    def _done(self, records: Sequence[IncomingRecord]) -> None:
+        """Note that these are done; the group is told of it within a moment."""
         ends: dict[Place, int] = {}
         for record in records:
             if self._ours(record):
@@ -386,9 +401,20 @@ class BatchConsumer:
                 ends[place] = max(ends.get(place, 0), record.offset + 1)
         for place, end in ends.items():
             self._owned[place].next_offset = end
+        self._ends.update(ends)
+        self._commit_due()
+
+    def _commit_due(self) -> None:
+        if self._ends and time.monotonic() - self._committed_at >= _COMMIT_EVERY_SECONDS:
+            self._commit(self._ends.keys())
+
+    def _commit(self, places: Iterable[Place]) -> None:
+        ends = [TopicPartition(*place, end) for place in list(places) if (end := self._ends.pop(place, None)) is not None]
+        if not ends:
+            return
+        self._committed_at = time.monotonic()
         try:
-            if ends:
-                self._consumer.commit(offsets=[TopicPartition(*place, end) for place, end in ends.items()], asynchronous=True)
+            self._consumer.commit(offsets=ends, asynchronous=True)
         except KafkaException as error:
             # Not lost: the records come again, and handlers are safe to run twice.
             log.warning("commit_failed", group=self._group, error=str(error))
@@ -405,6 +431,7 @@ class BatchConsumer:
         log.info("partitions_assigned", group=self._group, added=len(places), owned=len(self._owned))
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._commit([(part.topic, part.partition) for part in partitions])
         self._give_up(partitions, "partitions_revoked")
 
     def _on_lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -414,6 +441,7 @@ class BatchConsumer:
         places = [(part.topic, part.partition) for part in partitions]
         for place in places:
             self._owned.pop(place, None)
+            self._ends.pop(place, None)
             metrics.kafka_consumer_lag_records.labels(place[0], str(place[1])).set(0)
         self._early = [(message, share) for message, share in self._early if self._owned.get(_place(message)) is share]
         self._handler.revoked(places)

@@ -94,13 +94,15 @@ class EventProducer:
         self._produce(record, report)
         return future
 
-    def send_all(self, records: Sequence[OutgoingRecord]) -> asyncio.Future[list[KafkaError | None]]:
-        """Hand many over; one future for all, with an error or None for each, in order.
+    def send_all(
+        self, records: Sequence[OutgoingRecord], outcome: asyncio.Future[list[KafkaError | None]] | None = None
+    ) -> asyncio.Future[list[KafkaError | None]]:
+        """Hand many over; one future for all (`outcome` when given), with an error or None for each, in order.
 
         When the queue is full, the first record it does not take and all after it have the error `_QUEUE_FULL` and are not sent,
         so that no later record overtakes an earlier one; those before go on.
         """
-        future: asyncio.Future[list[KafkaError | None]] = self._loop.create_future()
+        future: asyncio.Future[list[KafkaError | None]] = self._loop.create_future() if outcome is None else outcome
         if not records:
             future.set_result([])
             return future

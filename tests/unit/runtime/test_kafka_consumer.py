@@ -169,6 +169,31 @@ class Loop:
         if records := self.consumer._take():
             self.consumer._work(records)
 
+    def end(self) -> None:
+        """What the thread does before it closes the consumer."""
+        self.consumer._commit(self.consumer._ends.keys())
+
+
+def test_commits_are_few_and_none_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first batch is committed at once, those right after it together: when their time has come, or when a partition goes."""
+    now = 1000.0
+    monkeypatch.setattr(kafka_consumer.time, "monotonic", lambda: now)
+    loop = Loop(monkeypatch, lambda records: [])
+    loop.kafka.assign(0, 1)
+    for offset in range(3):
+        loop.kafka.batches = [[Message(0, offset)], [Message(1, offset)]]
+        loop.turn()
+        now += 0.03
+    assert loop.kafka.commits == [{0: 1, 1: 1}]
+    loop.kafka.revoke(1)
+    assert loop.kafka.commits[1:] == [{1: 3}]
+    now += 0.1
+    loop.kafka.batches = [[]]
+    loop.turn()
+    assert loop.kafka.commits[2:] == [{0: 3}]
+    loop.end()
+    assert len(loop.kafka.commits) == 3
+
 
 def test_a_revocation_in_the_middle_of_a_batch_skips_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our defect makes the batch go one by one; while the first waits its partition goes. The others are still handled."""
@@ -252,6 +277,7 @@ def test_dead_letters_in_a_row_means_in_a_row(monkeypatch: pytest.MonkeyPatch) -
     loop.kafka.batches = [[Message(0, offset) for offset in range(301, 501, 2)], []]
     with pytest.raises(RuntimeError, match="in a row"):
         loop.turn()
+    loop.end()
     assert loop.kafka.commits[-1] == {0: 500}
 
 

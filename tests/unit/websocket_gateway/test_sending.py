@@ -81,21 +81,21 @@ async def settled(sending: Sending) -> None:
 
 
 async def test_what_comes_together_goes_together() -> None:
-    """Sends of several conversations that come within the time of gathering are one call, each conversation in order."""
+    """The first leaves at once; those of all conversations that come soon after are one call, each conversation in order."""
     service, socket = Service(), Socket()
-    async with sending_to(service, gather_ms=50) as sending:
+    async with sending_to(service, pace_ms=50) as sending:
         for number in range(6):
             sending.offer(socket.it, None, submission(f"m{number}", conversation_id=f"c{number % 2}"))
             await asyncio.sleep(0.001)
         await settled(sending)
-    assert service.calls == [["m0", "m2", "m4", "m1", "m3", "m5"]]
+    assert service.calls == [["m0"], ["m1", "m3", "m5", "m2", "m4"]]
 
 
 async def test_a_slow_conversation_holds_up_no_other() -> None:
     """While a call is under way the next one goes without its conversations, whose sends wait for their turn."""
     service, socket = Service(), Socket()
     service.gate.clear()
-    async with sending_to(service, gather_ms=0) as sending:
+    async with sending_to(service, pace_ms=0) as sending:
         for number, conversation_id in enumerate(("slow", "other", "slow", "other")):
             sending.offer(socket.it, None, submission(f"m{number}", conversation_id=conversation_id))
             await asyncio.sleep(0.005)
@@ -106,10 +106,10 @@ async def test_a_slow_conversation_holds_up_no_other() -> None:
 
 
 async def test_at_once_then_together() -> None:
-    """Without gathering the first leaves alone; what comes meanwhile goes in one call, as many as allowed, in order."""
+    """The first leaves alone; what comes meanwhile goes in one call, as many as allowed, in order."""
     service, socket = Service(), Socket()
     service.gate.clear()
-    async with sending_to(service, batch_items=3, gather_ms=0) as sending:
+    async with sending_to(service, batch_items=3, pace_ms=0) as sending:
         for number in range(6):
             sending.offer(socket.it, None, submission(f"m{number}"))
             await asyncio.sleep(0)
@@ -247,7 +247,7 @@ async def test_order_within_a_conversation(calls: int) -> None:
         arrived.extend(item.request.message_id for item in items)
         return [SendMessageResult(message_id=item.request.message_id, state=message_pb2.MESSAGE_STATE_ACCEPTED) for item in items]
 
-    sending = Sending(SendSettings(calls=calls, batch_items=5, gather_ms=0), submit, lambda _: None)
+    sending = Sending(SendSettings(calls=calls, batch_items=5, pace_ms=0), submit, lambda _: None)
     work = asyncio.create_task(sending.run(asyncio.Event()))
     socket = Socket()
     for number in range(300):

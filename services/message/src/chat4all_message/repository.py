@@ -80,7 +80,7 @@ class CommandPublisher(Protocol):
     """Hands messages to the log's only writer."""
 
     def publish(self, commands: Sequence[tuple[Draft, datetime]]) -> asyncio.Future[Sequence[object | None]]:
-        """Hand over now, in this order; the future ends when each is acknowledged by all replicas (None) or not (why)."""
+        """Hand over, calls and items in this order; the future ends when each is acknowledged by all replicas (None) or not (why)."""
         ...
 
     def explain(self, failure: object) -> DomainError:

@@ -76,8 +76,9 @@ async def serve(settings: Settings, process: Process) -> None:
 
         recent = RecentIds(settings.sends.recent_ids)
         admission = Admission(memberships, GrpcAttachmentChecker(file, settings.file.timeout_seconds), recent)
+        publisher = KafkaCommandPublisher(producer, settings.sends.pace_ms / 1000)
         servicer = MessageServicer(
-            SendMessages(memberships, admission, KafkaCommandPublisher(producer), recent, lookup, stored, SystemClock()),
+            SendMessages(memberships, admission, publisher, recent, lookup, stored, SystemClock()),
             ListMessages(messages, memberships),
             GetMessage(messages, memberships),
             SummarizeConversations(messages),

@@ -39,6 +39,9 @@ class SendSettings(Group):
     lookup_wait_seconds: float = Field(
         0.2, gt=0, le=10, description="Longest a send waits to hear whether its id was used before."
     )
+    pace_ms: float = Field(
+        5.0, ge=0, le=50, description="Least time between two hand-overs to Kafka under load; more saves CPU and adds delay."
+    )
     max_waiting_for_stored: int = Field(20_000, ge=1, description="Messages waited for at the same time with wait_for STORED.")
 
 

@@ -15,6 +15,9 @@ class RouterSettings(Group):
     stored_topic: str = Field("message.stored", min_length=1, description="Topic of the stored facts.")
     failed_topic: str = Field("message.failed", min_length=1, description="Topic of what will not arrive.")
     max_batch: int = Field(500, ge=1, le=1000, description="Most records handled at once; above 500 only the delay grows.")
+    gather_ms: int = Field(
+        1, ge=0, le=50, description="How long a batch waits for company under load; more saves CPU and adds delay."
+    )
     recent_ids: int = Field(
         100_000, ge=1000, le=10_000_000, description="Ids of stored messages kept in memory (about 250 bytes each)."
     )

@@ -62,6 +62,7 @@ async def serve(settings: Settings, process: Process) -> None:
             handler=RouterHandler(route, memory),
             on_stopped=process.fail,
             max_batch=own.max_batch,
+            gather_ms=own.gather_ms,
         )
         process.health.require_alive("consumer", consumer.not_live)
         process.health.require("consumer", consumer.not_ready)
