@@ -1,8 +1,8 @@
 """The gRPC server of a service: one factory, one interceptor, an orderly end.
 
-The interceptor does, in this order and without an object per call where it can be helped: authenticate, set the deadline,
-run the method, turn errors into `google.rpc.Status`, count. A method that is not in the access table keeps the server from
-starting: access is denied by default.
+The interceptor does, in this order and without an object per call where it can be helped: refuse when overloaded, authenticate,
+set the deadline, run the method, turn errors into `google.rpc.Status`, count. A method that is not in the access table keeps the
+server from starting: access is denied by default.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from enum import Enum
 from types import TracebackType
 from typing import Any
@@ -34,6 +35,8 @@ from chat4all_runtime.settings import GrpcSettings
 log = structlog.get_logger()
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_MAX_PENDING = 100_000
+_FOR_EVER_SECONDS = 1e8
 
 
 def _make_server(kind: str) -> Callable[..., Any]:
@@ -83,13 +86,12 @@ class Authenticator:
 
 
 class _Interceptor(grpc.aio.ServerInterceptor):
-    def __init__(
-        self, area: str, access: Mapping[str, Access], authenticator: Authenticator, default_deadline_seconds: float
-    ) -> None:
+    def __init__(self, area: str, access: Mapping[str, Access], authenticator: Authenticator, settings: GrpcSettings) -> None:
         self._area = area
         self._access = access
         self._authenticator = authenticator
-        self._default_deadline_seconds = default_deadline_seconds
+        self._default_deadline_seconds = settings.default_deadline_seconds
+        self._max_in_flight = settings.max_in_flight
         self._wrapped: dict[str, Any] = {}
         self.in_flight = 0
 
@@ -125,6 +127,8 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             self.in_flight += 1
             code = "OK"
             try:
+                if self.in_flight > self._max_in_flight:
+                    raise _too_busy()
                 metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
                 set_current_caller(await self._authenticator.caller(metadata, access))
                 if request is None:
@@ -161,7 +165,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         )
 
     async def _bounded(self, behaviour: Any, request: Any, context: Any) -> Any:
-        if context.time_remaining() is not None:
+        if seconds_left(context) is not None:
             return await behaviour(request, context)  # gRPC itself cancels the call at the caller's deadline
         async with asyncio.timeout(self._default_deadline_seconds):
             return await behaviour(request, context)
@@ -176,9 +180,20 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         await context.abort_with_status(status)
 
 
+def seconds_left(context: Any) -> float | None:
+    """Seconds until the caller's deadline, None when the call brought none (which the native server tells as a huge number)."""
+    left = context.time_remaining()
+    return None if left is None or left > _FOR_EVER_SECONDS else float(left)
+
+
 def _our_fault(incident: str) -> DomainError:
     message = f"Something went wrong on our side; quote {incident}."
     return DomainError(Code.INTERNAL, "INTERNAL", message, metadata={"incident_id": incident})
+
+
+def _too_busy() -> DomainError:
+    message = "Too many calls are under way here; slow down and try again."
+    return DomainError(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", message, retry_after=timedelta(seconds=1))
 
 
 def _too_late() -> DomainError:
@@ -216,7 +231,7 @@ class GrpcServer:
         self._settings = settings
         self._service_name = service.full_name
         self._process_health = process_health
-        self._interceptor = _Interceptor(area, access, authenticator, settings.default_deadline_seconds)
+        self._interceptor = _Interceptor(area, access, authenticator, settings)
         self._register = register
         self._health = health.aio.HealthServicer()
         self.port = settings.port
@@ -227,6 +242,10 @@ class GrpcServer:
             interceptors=[self._interceptor],
             options=[
                 ("grpc.so_reuseport", 1),
+                # By default gRPC ends calls beyond 1,000 that nobody has looked at with a bare CANCELLED; here each is looked
+                # at, and refused by `max_in_flight` with a reason.
+                ("grpc.server.max_pending_requests", _MAX_PENDING),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * _MAX_PENDING),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.keepalive_permit_without_calls", 1),

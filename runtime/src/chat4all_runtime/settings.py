@@ -39,6 +39,7 @@ class GrpcSettings(Group):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(0, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     default_deadline_seconds: float = Field(10.0, gt=0, le=300, description="Deadline of calls that bring none.")
+    max_in_flight: int = Field(1000, ge=1, le=100_000, description="Calls under way; beyond it they are refused at once.")
     grace_seconds: float = Field(8.0, ge=0, le=120, description="How long calls in flight may finish at shutdown.")
     reflection: bool = Field(True, description="Serve gRPC reflection; switch off in production.")
     server: str = Field(

@@ -15,10 +15,10 @@ def world(engines: dict[str, str]) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(scope="module")
-def service(world: World) -> Iterator[MessageProcess]:
-    """A running service that is ready."""
-    with MessageProcess(world) as process:
+@pytest.fixture(scope="module", params=["grpcio", "native"])
+def service(world: World, request: pytest.FixtureRequest) -> Iterator[MessageProcess]:
+    """A running service that is ready, with either gRPC server."""
+    with MessageProcess(world, CHAT4ALL_GRPC__SERVER=request.param) as process:
         process.wait_ready()
         yield process
 

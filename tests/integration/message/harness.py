@@ -302,7 +302,7 @@ class MessageProcess:
         return getattr(self.stub, method)(request, timeout=timeout, metadata=self.metadata(user))
 
     def begin(self, user: User | None, method: str, request: ProtoMessage, timeout: float = CALL_SECONDS) -> Any:
-        """The same without waiting; calls reach the service in the order they were begun."""
+        """The same without waiting."""
         return getattr(self.stub, method).future(request, timeout=timeout, metadata=self.metadata(user))
 
     def send(self, user: User, request: pb.SendMessageRequest, timeout: float = CALL_SECONDS) -> pb.SendMessageResponse:

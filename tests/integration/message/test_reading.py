@@ -200,6 +200,7 @@ def test_summaries_do_a_bounded_number_of_operations(world: World, service: Mess
         ]
     )
     service.call(None, "SummarizeConversations", request)
+    world.database["system.profile"].drop()
     world.database.command({"profile": 2})
     try:
         answer = service.call(None, "SummarizeConversations", request)

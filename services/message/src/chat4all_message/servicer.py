@@ -13,7 +13,7 @@ from chat4all_message.wire import entry_message, plain_content, sent_message, st
 from chat4all_runtime import page_token
 from chat4all_runtime.errors import DomainError, invalid
 from chat4all_runtime.grpc_errors import to_status
-from chat4all_runtime.grpc_server import Access
+from chat4all_runtime.grpc_server import Access, seconds_left
 from chat4all_runtime.identity import current_caller
 from chat4all_runtime.ids import is_uuid
 
@@ -131,8 +131,8 @@ class MessageServicer(message_service_pb2_grpc.MessageServiceServicer):
         return pb.SummarizeConversationsResponse(summaries=[_summary(found) for found in await self._summarize(items)])
 
     def _seconds_left(self, context: Any) -> float:
-        left = context.time_remaining()
-        return float(max(0.01, (self._default_deadline_seconds if left is None else left) - _MARGIN_SECONDS))
+        left = seconds_left(context)
+        return max(0.01, (self._default_deadline_seconds if left is None else left) - _MARGIN_SECONDS)
 
 
 def _reader() -> Reader:
