@@ -42,6 +42,8 @@ class IncomingRecord:
     headers: dict[str, bytes]
     # True when it may have been handled before by an owner of the partition that did not live to commit it.
     redelivered: bool
+    # When the broker took it, in ms since 1970; 0 when that is not known.
+    append_ms: int = 0
 
     def header(self, name: str) -> str:
         """A header as text, empty when absent or not UTF-8."""

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, TopicPartition
 
 from chat4all_runtime import metrics
 from chat4all_runtime.events import IncomingRecord, OutgoingRecord
@@ -484,7 +484,13 @@ def _record(message: Any, replay_end: float) -> IncomingRecord:
         value=message.value() or b"",
         headers={name: value or b"" for name, value in message.headers() or ()},
         redelivered=message.offset() < replay_end,
+        append_ms=_append_ms(message),
     )
+
+
+def _append_ms(message: Any) -> int:
+    kind, milliseconds = message.timestamp()
+    return int(milliseconds) if kind == TIMESTAMP_LOG_APPEND_TIME else 0
 
 
 # Broker restarts, leader changes and rebalances pass by themselves.

@@ -39,6 +39,9 @@ def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.05)
 
 
+_BROKER_TIME = {"message.timestamp.type": "LogAppendTime"}  # as on every topic of ours
+
+
 class World:
     """Topics, a database and a consumer group that nobody else uses."""
 
@@ -52,7 +55,7 @@ class World:
         self.database: Database[dict[str, Any]] = self.client[f"test_{self.mark}"]
         self._admin = AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers})
         self._topics = [self.sent, self.stored, self.failed, f"{self.sent}.dlq", f"{self.stored}.dlq"]
-        for future in self._admin.create_topics([NewTopic(name, 4, 1) for name in self._topics]).values():
+        for future in self._admin.create_topics([NewTopic(name, 4, 1, config=_BROKER_TIME) for name in self._topics]).values():
             future.result(30)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -107,6 +108,17 @@ def test_what_can_never_be_history(missing: str, reason: str) -> None:
     with pytest.raises(NotAFact) as caught:
         read_stored(stored(without=[missing]))
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(("seconds", "repeated"), [(0.2, False), (4.9, False), (5.1, True), (60, True)])
+def test_what_was_told_long_after_it_was_stored_may_be_a_repeat(seconds: float, repeated: bool) -> None:
+    """A router that slept in between cannot mark it; the broker's time shows it."""
+    record = stored()
+    event = message_events_pb2.MessageStored.FromString(record.value)
+    event.store_time.FromDatetime(NOON)
+    append_ms = int((NOON.timestamp() + seconds) * 1000)
+    late = dataclasses.replace(record, value=event.SerializeToString(), append_ms=append_ms)
+    assert read_stored(late).repeated is repeated
 
 
 def test_bytes_that_are_no_fact() -> None:

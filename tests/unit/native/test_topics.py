@@ -58,7 +58,12 @@ def test_settings_reach_the_topic_config(tmp_path: Path) -> None:
     (tmp_path / "topics.yaml").write_text(VALID)
     topic = read_topics(tmp_path / "topics.yaml").topics[0]
     settings = TopicSettings(profile="production", replication_factor=3, min_insync_replicas=2)
-    assert wanted_config(topic, settings) == {"cleanup.policy": "delete", "retention.ms": "86400000", "min.insync.replicas": "2"}
+    assert wanted_config(topic, settings) == {
+        "cleanup.policy": "delete",
+        "retention.ms": "86400000",
+        "min.insync.replicas": "2",
+        "message.timestamp.type": "LogAppendTime",
+    }
 
 
 @pytest.mark.parametrize(

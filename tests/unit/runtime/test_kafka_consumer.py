@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, TopicPartition
 
 from chat4all_runtime import kafka_consumer
 from chat4all_runtime.events import IncomingRecord, OutgoingRecord
@@ -21,6 +21,10 @@ class Message:
 
     def __init__(self, partition: int, offset: int, headers: list[tuple[str, bytes | None]] | None = None) -> None:
         self._partition, self._offset, self._headers = partition, offset, headers
+
+    def timestamp(self) -> tuple[int, int]:
+        """The broker's."""
+        return TIMESTAMP_LOG_APPEND_TIME, 5
 
     def topic(self) -> str:
         """Always the same."""

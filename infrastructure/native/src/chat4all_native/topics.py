@@ -127,6 +127,9 @@ def wanted_config(storage: Storage, settings: TopicSettings) -> dict[str, str]:
         "cleanup.policy": storage.cleanup,
         "retention.ms": str(storage.retention_hours * 3_600_000),
         "min.insync.replicas": str(settings.min_insync_replicas),
+        # A record's time is when the broker took it. The producer's own clock says when it meant to send, which a process that
+        # slept in between cannot tell from now; who must know repeats (the time series) needs the difference.
+        "message.timestamp.type": "LogAppendTime",
     }
 
 

@@ -12,6 +12,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_SECONDS = 2**31 - 1  # beyond 2038 the store keeps a time series in a slower, extended form
 
 
+# Less than the shortest consumer session: within it no other router can have told the same.
+_LATE_SECONDS = 5.0
+
+
 class NotAFact(ValueError):
     """The record can never become history.
 
@@ -45,7 +49,7 @@ def read_stored(record: IncomingRecord) -> Occurrence:
     content = message.content
     return Occurrence(
         (record.topic, record.partition),
-        record.redelivered or "redelivered" in record.headers,
+        record.redelivered or "redelivered" in record.headers or _came_late(record, event),
         # Cut to what the store keeps, so that a repeat is found under exactly this time.
         _EPOCH + timedelta(0, time.seconds, time.nanos // 1_000_000 * 1000),
         message.tenant_id,
@@ -57,3 +61,9 @@ def read_stored(record: IncomingRecord) -> Occurrence:
         len(content.text or content.caption),
         bool(content.file_id),
     )
+
+
+def _came_late(record: IncomingRecord, event: message_events_pb2.MessageStored) -> bool:
+    """Whether the router slept between storing and telling; another may have told it meanwhile, and this one cannot say so."""
+    stored = event.store_time
+    return record.append_ms / 1000 - (stored.seconds + stored.nanos / 1e9) > _LATE_SECONDS
