@@ -41,17 +41,32 @@ LIMITS = {
 SCENARIOS: dict[str, Callable[[World], Awaitable[dict[str, Any]]]] = {
     "idle": scenarios.idle,
     "unary_acknowledged": scenarios.unary_acknowledged,
+    "unary_acknowledged_native": scenarios.unary_acknowledged,
     "unary_to_socket_2500": lambda world: scenarios.unary_to_socket(world, 2500),
     "unary_to_socket_1750": lambda world: scenarios.unary_to_socket(world, 1750),
+    "unary_to_socket_2500_native": lambda world: scenarios.unary_to_socket(world, 2500),
+    "unary_to_socket_1750_native": lambda world: scenarios.unary_to_socket(world, 1750),
     "batch_to_socket_8000": lambda world: scenarios.batch_to_socket(world, 8000),
     "socket_pairs_200": lambda world: scenarios.socket_pairs(world, 200),
     "socket_pairs_1000": lambda world: scenarios.socket_pairs(world, 1000),
+    "socket_pairs_200_native": lambda world: scenarios.socket_pairs(world, 200),
+    "socket_pairs_1000_native": lambda world: scenarios.socket_pairs(world, 1000),
     "socket_pairs_highest": scenarios.highest_sustained,
     "group_of_200": scenarios.group_of,
     "group_of_200_edge": lambda world: scenarios.group_of(world, edge=True),
     "fan_out_alone": scenarios.fan_out_alone,
     "hot_conversation": scenarios.hot_conversation,
     "idle_sockets": scenarios.idle_sockets,
+}
+
+# Settings of the message service in a scenario, where they are not the usual ones.
+_NATIVE = {"CHAT4ALL_GRPC__SERVER": "native"}
+CHANGED: dict[str, dict[str, str]] = {
+    "unary_acknowledged_native": _NATIVE,
+    "unary_to_socket_2500_native": _NATIVE,
+    "unary_to_socket_1750_native": _NATIVE,
+    "socket_pairs_200_native": _NATIVE,
+    "socket_pairs_1000_native": _NATIVE,
 }
 
 
@@ -84,20 +99,16 @@ def median_of(runs: list[Any]) -> Any:
     return statistics.median(runs)
 
 
-async def measure(stack: Stack, names: list[str], runs: int) -> dict[str, Any]:
-    """Each scenario `runs` times in a row."""
-    port = stack.ports.port
-    pids = {name: pid for name in stack.names() if (pid := stack.pid(name)) is not None} | {"generator": os.getpid()}
-    world = World(
-        rest_url=f"http://127.0.0.1:{port('edge')}",
-        edge_live_url=f"ws://127.0.0.1:{port('edge')}/v1/ws",
-        gateway_live_url=f"ws://127.0.0.1:{port('websocket')}/v1/ws",
-        message_target=f"127.0.0.1:{port('message-grpc')}",
-        redis_url=stack.environment("bench")["CHAT4ALL_REDIS__URL"],
-        pids=pids,
-    )
+async def measure(state: Path, names: list[str], runs: int) -> dict[str, Any]:
+    """Each scenario `runs` times in a row, after one that only warms up."""
+    stack = Stack(state, settings=LIMITS)
+    world = _world(stack)
+    await scenarios.warm_up(world)
     results: dict[str, Any] = {}
     for name in names:
+        changed = CHANGED.get(name)
+        if changed is not None:
+            _restart_message(Stack(state, settings=LIMITS | changed), world)
         found = []
         for run in range(runs):
             await world.refresh()
@@ -105,7 +116,31 @@ async def measure(stack: Stack, names: list[str], runs: int) -> dict[str, Any]:
             found.append(figures)
             print(f"{name} {run + 1}/{runs}: {json.dumps(figures, default=str)}", flush=True)
         results[name] = median_of(found)
+        if changed is not None:
+            _restart_message(stack, world)
     return results
+
+
+def _world(stack: Stack) -> World:
+    port = stack.ports.port
+    return World(
+        rest_url=f"http://127.0.0.1:{port('edge')}",
+        edge_live_url=f"ws://127.0.0.1:{port('edge')}/v1/ws",
+        gateway_live_url=f"ws://127.0.0.1:{port('websocket')}/v1/ws",
+        message_target=f"127.0.0.1:{port('message-grpc')}",
+        redis_url=stack.environment("bench")["CHAT4ALL_REDIS__URL"],
+        metrics_urls={
+            name: f"http://127.0.0.1:{port(f'{name}-http')}/metrics"
+            for name in ("websocket-gateway", "message", "router", "history")
+        },
+        pids={name: pid for name in stack.names() if (pid := stack.pid(name)) is not None} | {"generator": os.getpid()},
+    )
+
+
+def _restart_message(stack: Stack, world: World) -> None:
+    """Start the message service anew, with that stack's settings."""
+    stack.stop("message")
+    world.pids = {**world.pids, "message": stack.start("message")}
 
 
 def main() -> int:
@@ -122,7 +157,7 @@ def main() -> int:
         stack = Stack(Path(kept), settings=LIMITS) if kept else Stack(Path(folder) / "state", find_free_block(), settings=LIMITS)
         try:
             stack.up(lambda step: print(f"[{step.elapsed_seconds:5.1f} s] {step.name} {step.state}", flush=True))
-            results = uvloop.run(measure(stack, arguments.scenario or list(SCENARIOS), arguments.runs))
+            results = uvloop.run(measure(stack.layout.state, arguments.scenario or list(SCENARIOS), arguments.runs))
         finally:
             if not kept:
                 stack.down()

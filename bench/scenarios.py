@@ -14,6 +14,7 @@ from uuid_utils import uuid7
 
 from bench.figures import CpuMeter, per_message, summary
 from bench.light_socket import LightSocket
+from bench.stages import StageMeter
 from bench.stopwatch import Receiver, sampled, stamped_text
 from bench.world import Person, World
 from chat4all.message.v1 import message_pb2, message_service_pb2
@@ -66,7 +67,7 @@ async def unary_acknowledged(world: World, callers: int = 160, seconds: float = 
     pairs = await world.pairs(people)
     links = [world.stub() for _ in range(2)]
     times: list[float] = []
-    meter = CpuMeter(world.pids)
+    meter, stages = CpuMeter(world.pids), StageMeter(world.metrics_urls)
     until = 0.0
 
     async def caller(number: int) -> None:
@@ -81,15 +82,17 @@ async def unary_acknowledged(world: World, callers: int = 160, seconds: float = 
     until = time.monotonic() + 2.0
     await asyncio.gather(*(caller(number) for number in range(callers)))  # warm up: JIT of the broker, caches
     times.clear()
+    stages.start()
     meter.start()
     started = time.monotonic()
     until = started + seconds
     await asyncio.gather(*(caller(number) for number in range(callers)))
     took = time.monotonic() - started
     cpu = per_message(meter.stop(), len(times))
+    spent = stages.stop()
     for channel, _ in links:
         await channel.close()
-    return {"acknowledged_per_second": round(len(times) / took), **summary(times), "cpu_us_per_message": cpu}
+    return {"acknowledged_per_second": round(len(times) / took), **summary(times), "cpu_us_per_message": cpu, "stages": spent}
 
 
 async def _end_to_end(world: World, rate: float, seconds: float, batch: int) -> Figures:
@@ -129,7 +132,8 @@ async def _end_to_end(world: World, rate: float, seconds: float, batch: int) -> 
     await asyncio.gather(*running)
     await drained(receiver, int(rate / batch * 2.0) * batch)
     receiver.received, receiver.milliseconds = 0, []
-    meter = CpuMeter(world.pids)
+    meter, stages = CpuMeter(world.pids), StageMeter(world.metrics_urls)
+    stages.start()
     meter.start()
     started = time.monotonic()
     calls = await paced(rate / batch, seconds, begin)
@@ -137,6 +141,7 @@ async def _end_to_end(world: World, rate: float, seconds: float, batch: int) -> 
     late = await drained(receiver, calls * batch)
     took = time.monotonic() - started
     cpu = per_message(meter.stop(), calls * batch)
+    spent = stages.stop()
     for channel, _ in links:
         await channel.close()
     for socket in sockets:
@@ -144,7 +149,7 @@ async def _end_to_end(world: World, rate: float, seconds: float, batch: int) -> 
     return {
         "offered_per_second": rate, "sent": calls * batch, "received": receiver.received, "refused": len(refused), "refusals": refused[:3],
         "delivered_per_second": round(receiver.received / took), "drain_seconds": round(late, 2), **summary(receiver.milliseconds),
-        "cpu_us_per_message": cpu,
+        "cpu_us_per_message": cpu, "stages": spent,
     }  # fmt: skip
 
 
@@ -156,6 +161,12 @@ async def unary_to_socket(world: World, rate: float = 2500, seconds: float = 8.0
 async def batch_to_socket(world: World, rate: float = 8000, seconds: float = 8.0) -> Figures:
     """SendMessageBatch of 50 → stored → the other's socket, open loop."""
     return await _end_to_end(world, rate, seconds, 50)
+
+
+async def warm_up(world: World, seconds: float = 15.0) -> Figures:
+    """The JVM compiles what is hot, caches fill; not a figure."""
+    await unary_acknowledged(world, seconds=seconds)
+    return await socket_pairs(world, 500, 5.0)
 
 
 async def socket_pairs(world: World, rate: float, seconds: float = 10.0) -> Figures:
@@ -178,17 +189,19 @@ async def socket_pairs(world: World, rate: float, seconds: float = 10.0) -> Figu
     await paced(rate, 2.0, send)
     await drained(receiver, int(rate * 2.0) * 2)
     receiver.received, receiver.milliseconds, receiver.accepted = 0, [], 0
-    meter = CpuMeter(world.pids)
+    meter, stages = CpuMeter(world.pids), StageMeter(world.metrics_urls)
+    stages.start()
     meter.start()
     sent = await paced(rate, seconds, send)
     late = await drained(receiver, sent * 2)
     cpu = per_message(meter.stop(), sent)
+    spent = stages.stop()
     for socket, _ in sockets:
         socket.close()
     return {
         "offered_per_second": rate, "sent": sent, "received": receiver.received, "expected": sent * 2, "accepted": receiver.accepted,
         "errors": len(receiver.errors), "first_error": receiver.errors[:1], "drain_seconds": round(late, 3), **summary(receiver.milliseconds),
-        "cpu_us_per_message": cpu,
+        "cpu_us_per_message": cpu, "stages": spent,
     }  # fmt: skip
 
 
@@ -212,7 +225,7 @@ async def highest_sustained(world: World) -> Figures:
     return {**best, "tried": tried}
 
 
-async def group_of(world: World, size: int = 200, rate: float = 400, seconds: float = 8.0, *, edge: bool = False) -> Figures:
+async def group_of(world: World, size: int = 200, rate: float = 420, seconds: float = 8.0, *, edge: bool = False) -> Figures:
     """One group, all online: every message to every member's socket."""
     people = await world.populate(size)
     conversation_id = await world.conversation(people[0], people[1:])
@@ -232,19 +245,21 @@ async def group_of(world: World, size: int = 200, rate: float = 400, seconds: fl
     await paced(rate, 2.0, send)
     await drained(receiver, int(rate * 2.0) * size)
     receiver.received, receiver.milliseconds = 0, []
-    meter = CpuMeter(world.pids)
+    meter, stages = CpuMeter(world.pids), StageMeter(world.metrics_urls)
+    stages.start()
     meter.start()
     started = time.monotonic()
     sent = await paced(rate, seconds, send)
     late = await drained(receiver, sent * size)
     took = time.monotonic() - started
     cpu = per_message(meter.stop(), sent)
+    spent = stages.stop()
     for socket in sockets:
         socket.close()
     return {
         "members": size, "messages_per_second": rate, "deliveries_per_second": round(receiver.received / took), "received": receiver.received,
         "expected": sent * size, "errors": len(receiver.errors), "first_error": receiver.errors[:1], "drain_seconds": round(late, 3),
-        **summary(receiver.milliseconds), "cpu_us_per_message": cpu,
+        **summary(receiver.milliseconds), "cpu_us_per_message": cpu, "stages": spent,
     }  # fmt: skip
 
 

@@ -38,6 +38,7 @@ class World:
     gateway_live_url: str
     message_target: str
     redis_url: str
+    metrics_urls: Mapping[str, str]
     pids: Mapping[str, int]
     people: list[Person] = field(default_factory=list)
     _numbers: count[int] = field(default_factory=count)

@@ -14,13 +14,14 @@ import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
 import redis
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from fakes.auth_peer import TokenIssuer
 from fakes.conversation_peer import FakeConversations
 from fakes.file_peer import FakeFiles
@@ -162,9 +163,17 @@ class SentReader:
         partitions = self._consumer.list_topics("message.sent", timeout=10).topics["message.sent"].partitions
         places = []
         for partition in partitions:
-            _, end = self._consumer.get_watermark_offsets(TopicPartition("message.sent", partition), timeout=10)
+            end = until(partial(self._end, TopicPartition("message.sent", partition)))
             places.append(TopicPartition("message.sent", partition, end))
         self._consumer.assign(places)
+
+    def _end(self, place: TopicPartition) -> int | None:
+        try:
+            return int(self._consumer.get_watermark_offsets(place, timeout=10)[1])
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.NOT_LEADER_FOR_PARTITION:
+                return None  # the topic has only just been made
+            raise
 
     def __enter__(self) -> SentReader:
         return self
