@@ -13,6 +13,7 @@ import redis.asyncio
 from uuid_utils import uuid7
 
 from bench.figures import CpuMeter, per_message, summary
+from bench.light_caller import CallFailed, LightCaller, header_block
 from bench.light_socket import LightSocket
 from bench.stages import StageMeter
 from bench.stopwatch import Receiver, sampled, stamped_text
@@ -20,6 +21,8 @@ from bench.world import Person, World
 from chat4all.message.v1 import message_pb2, message_service_pb2
 
 Figures = dict[str, Any]
+
+SEND_MESSAGE = "/chat4all.message.v1.MessageService/SendMessage"
 
 _DRAIN_SECONDS = 10.0
 
@@ -65,18 +68,18 @@ async def unary_acknowledged(world: World, callers: int = 160, seconds: float = 
     """Closed loop of unary SendMessage over gRPC; each caller waits for its acknowledgement."""
     people = await world.populate(100)
     pairs = await world.pairs(people)
-    links = [world.stub() for _ in range(2)]
+    links = [await LightCaller.open(world.message_target) for _ in range(2)]
     times: list[float] = []
     meter, stages = CpuMeter(world.pids), StageMeter(world.metrics_urls)
     until = 0.0
 
     async def caller(number: int) -> None:
         sender, _, conversation_id = pairs[number % len(pairs)]
-        metadata = (("authorization", f"Bearer {sender.token}"),)
-        stub = links[number % len(links)][1]
+        head = header_block(SEND_MESSAGE, world.message_target, sender.token)
+        link = links[number % len(links)]
         while time.monotonic() < until:
             started = time.monotonic()
-            await stub.SendMessage(request(conversation_id), metadata=metadata, timeout=10)
+            await link.call(head, request(conversation_id).SerializeToString())
             times.append((time.monotonic() - started) * 1e3)
 
     until = time.monotonic() + 2.0
@@ -90,8 +93,8 @@ async def unary_acknowledged(world: World, callers: int = 160, seconds: float = 
     took = time.monotonic() - started
     cpu = per_message(meter.stop(), len(times))
     spent = stages.stop()
-    for channel, _ in links:
-        await channel.close()
+    for link in links:
+        link.close()
     return {"acknowledged_per_second": round(len(times) / took), **summary(times), "cpu_us_per_message": cpu, "stages": spent}
 
 
@@ -104,24 +107,25 @@ async def _end_to_end(world: World, rate: float, seconds: float, batch: int) -> 
         socket = await world.connect(listener, f"bench-{number}")
         socket.on_text = receiver.take
         sockets.append(socket)
-    links = [world.stub() for _ in range(2)]
+    links = [await LightCaller.open(world.message_target) for _ in range(2)]
+    path = SEND_MESSAGE if batch == 1 else f"{SEND_MESSAGE}Batch"
+    heads = [header_block(path, world.message_target, sender.token) for sender, _, _ in pairs]
     running: set[asyncio.Task[Any]] = set()
     refused: list[str] = []
 
     async def one(number: int) -> None:
-        sender, _, conversation_id = pairs[number % len(pairs)]
-        stub = links[number % len(links)][1]
-        metadata = (("authorization", f"Bearer {sender.token}"),)
+        _, _, conversation_id = pairs[number % len(pairs)]
+        link, head = links[number % len(links)], heads[number % len(pairs)]
         try:
             if batch == 1:
-                await stub.SendMessage(request(conversation_id), metadata=metadata, timeout=10)
+                await link.call(head, request(conversation_id).SerializeToString())
             else:
                 messages = [request(conversation_id) for _ in range(batch)]
                 call = message_service_pb2.SendMessageBatchRequest(conversation_id=conversation_id, messages=messages)
-                answer = await stub.SendMessageBatch(call, metadata=metadata, timeout=10)
+                answer = message_service_pb2.SendMessageBatchResponse.FromString(await link.call(head, call.SerializeToString()))
                 refused.extend(result.error.message for result in answer.results if result.error.code)
-        except Exception as error:
-            refused.append(repr(error)[:200])
+        except CallFailed as error:
+            refused.append(str(error))
 
     def begin(number: int) -> None:
         task = asyncio.ensure_future(one(number))
@@ -142,8 +146,8 @@ async def _end_to_end(world: World, rate: float, seconds: float, batch: int) -> 
     took = time.monotonic() - started
     cpu = per_message(meter.stop(), calls * batch)
     spent = stages.stop()
-    for channel, _ in links:
-        await channel.close()
+    for link in links:
+        link.close()
     for socket in sockets:
         socket.close()
     return {

@@ -8,12 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
-import grpc
-import grpc.aio
 from uuid_utils import uuid7
 
 from bench.light_socket import LightSocket
-from chat4all.message.v1 import message_service_pb2_grpc
 from chat4all_cli.rest import ApiError, RestClient
 
 PASSWORD = "bench-password"
@@ -85,8 +82,3 @@ class World:
     async def connect(self, person: Person, device: str, *, edge: bool = True) -> LightSocket:
         """A live connection of that person, through the edge or at the gateway's own port."""
         return await LightSocket.open(self.edge_live_url if edge else self.gateway_live_url, person.token, device)
-
-    def stub(self) -> tuple[grpc.aio.Channel, message_service_pb2_grpc.MessageServiceAsyncStub]:
-        """A gRPC stub of the message service, on a connection of its own."""
-        channel = grpc.aio.insecure_channel(self.message_target, options=[("grpc.use_local_subchannel_pool", 1)])
-        return channel, message_service_pb2_grpc.MessageServiceStub(channel)

@@ -80,15 +80,23 @@ async def settled(sending: Sending) -> None:
     assert await sending.idle(5)
 
 
-async def test_what_comes_together_goes_together() -> None:
-    """The first leaves at once; those of all conversations that come soon after are one call, each conversation in order."""
+async def test_under_load_sends_go_together() -> None:
+    """Frequent sends of all conversations share calls a pace apart; rare ones leave at once."""
     service, socket = Service(), Socket()
     async with sending_to(service, pace_ms=50) as sending:
-        for number in range(6):
-            sending.offer(socket.it, None, submission(f"m{number}", conversation_id=f"c{number % 2}"))
+        for number in range(200):
+            sending.offer(socket.it, None, submission(f"{number:03}", conversation_id=f"c{number % 20}"))
             await asyncio.sleep(0.001)
         await settled(sending)
-    assert service.calls == [["m0"], ["m1", "m3", "m5", "m2", "m4"]]
+        assert sum(len(call) for call in service.calls) == 200
+        # The first few make the load known; then twenty conversations wait for each call.
+        assert max(len(call) for call in service.calls) >= 15
+        await asyncio.sleep(0.5)
+        service.calls.clear()
+        for number in range(30):
+            sending.offer(socket.it, None, submission(f"rare-{number}"))
+            await asyncio.sleep(0.02)
+        assert service.calls[-1] == ["rare-29"]
 
 
 async def test_a_slow_conversation_holds_up_no_other() -> None:

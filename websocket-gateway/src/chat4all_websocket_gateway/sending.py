@@ -1,9 +1,9 @@
 """Sends of all sockets, gathered into few calls to the message service.
 
 A conversation is in one call at a time: what one sender puts into one conversation keeps its order, and a conversation that is
-slow to answer holds up no other. A send that comes when it is quiet leaves at once; under load calls leave a few milliseconds
-apart, each with all that has come by then. A call costs the message service, Kafka, the router and MongoDB a round whatever it
-carries: at 1,000 sends a second that is most of the CPU.
+slow to answer holds up no other. A send leaves at once while sends are few. Under load calls leave a few milliseconds apart,
+each with all that has come by then: a call costs the message service, Kafka, the router and MongoDB a round whatever it carries,
+and at 1,000 sends a second that is most of the CPU.
 
 Each send is answered by `accepted` and later `stored`, each once, or by one `error`. `stored` is seen on the conversation's feed
 by its message id, so nobody has to ask for it. While the message service is away a send is tried again, with the same id, until
@@ -41,6 +41,8 @@ _WATCH_SECONDS = 120.0
 _MAX_WATCHED = 100_000
 _SUSPICIOUS_AFTER_SECONDS = 2.0
 _SUSPECTS_AT_ONCE = 200
+# Sends in one pace from which on calls are paced: three calls of four are saved.
+_WORTH_WAITING_FOR = 4
 
 Submit = Callable[[Sequence[message_service_pb2.Submission], float], Awaitable[Sequence[message_service_pb2.SendMessageResult]]]
 
@@ -91,6 +93,9 @@ class Sending:
         self._calls = 0
         self._wake = asyncio.Event()
         self._queued = 0
+        # Between two sends, of the last dozen or so.
+        self._mean_gap_seconds = 1.0
+        self._offered_at = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
         # By message id, oldest first. Usually one each; two when a client resends on a new socket.
@@ -106,6 +111,8 @@ class Sending:
                 retry_after=timedelta(seconds=1),
             )
         pending = PendingSend(connection, ref, submission)
+        self._mean_gap_seconds += (min(1.0, pending.received_at - self._offered_at) - self._mean_gap_seconds) / 16
+        self._offered_at = pending.received_at
         connection.outstanding += 1
         self._queued += 1
         self._idle.clear()
@@ -144,20 +151,24 @@ class Sending:
         return True
 
     async def _dispatch(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
-        pace_seconds = self._settings.pace_ms / 1000
-        not_before = 0.0
+        left_at = 0.0
         while not stop.is_set():
             await self._wake.wait()
             self._wake.clear()
             while self._ready and self._calls < self._settings.calls:
-                if (wait := not_before - monotonic()) > 0:
+                if (wait := left_at + self._pace_seconds() - monotonic()) > 0:
                     await asyncio.sleep(wait)
                 conversations, batch = self._take()
                 # A full call tells that more is waiting than one can carry: the next leaves at once.
-                not_before = 0.0 if len(batch) == self._settings.batch_items else monotonic() + pace_seconds
+                left_at = 0.0 if len(batch) == self._settings.batch_items else monotonic()
                 self._in_call.update(conversations)
                 self._calls += 1
                 tasks.create_task(self._carry(conversations, batch))
+
+    def _pace_seconds(self) -> float:
+        """How long after the last call the next may leave: no time while waiting would gather too few to be worth the delay."""
+        pace = self._settings.pace_ms / 1000
+        return pace if self._mean_gap_seconds * _WORTH_WAITING_FOR < pace else 0.0
 
     def _take(self) -> tuple[list[str], list[PendingSend]]:
         """The sends of the next call, in order, and the conversations they are of."""

@@ -70,7 +70,7 @@ class SendSettings(Group):
     batch_items: int = Field(200, ge=1, le=200, description="Sends in one call.")
     calls: int = Field(4, ge=1, le=64, description="Calls in flight; a conversation is in one of them at a time.")
     pace_ms: float = Field(
-        5.0, ge=0, le=50, description="Least time between two calls under load; more saves CPU and adds delay."
+        10.0, ge=0, le=50, description="Least time between two calls under load; more saves CPU and adds delay."
     )
     deadline_seconds: float = Field(
         10.0, gt=0, le=60, description="How long a send is tried before its outcome is called unknown."
