@@ -56,8 +56,10 @@ $(BIN)/python:
 # uv is not needed: plain pip installs from the locks and refuses anything whose hash differs.
 $(VENV)/.run-installed: requirements/engines.txt pyproject.toml | $(BIN)/python
 	@echo "installing packages (about 1 GB, engines included)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/engines.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@began=$$(date +%s) && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/engines.txt && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . && \
+	  echo "packages installed in $$(($$(date +%s) - began)) s"
 	@touch $@
 
 $(VENV)/.dev-installed: requirements/dev.txt pyproject.toml | $(BIN)/python
