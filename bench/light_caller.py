@@ -8,6 +8,7 @@ decoded: gRPC sends a DATA frame with the message when a call succeeds, and none
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 from collections import deque
 from typing import cast
@@ -105,17 +106,19 @@ class LightCaller(asyncio.Protocol):
             elif kind == _GOAWAY:
                 self._transport.close()
             if kind in (_DATA, _HEADERS) and flags & _END_STREAM:
-                self._end(stream)
+                self._end(stream, buffer[position + 9 : end])
             position = end
         self._buffer = buffer[position:]
 
-    def _end(self, stream: int) -> None:
+    def _end(self, stream: int, trailers: bytes = b"") -> None:
         waiting = self._waiting.pop(stream, None)
         answer = self._answers.pop(stream, None)
         if waiting is None or waiting.done():
             return
         if answer is None:
-            waiting.set_exception(CallFailed("the server refused the call"))
+            # What can be read of the headers as they are; a server that uses Huffman coding keeps its reason to itself.
+            words = " ".join(word.decode() for word in re.findall(rb"[ -~]{4,}", trailers))
+            waiting.set_exception(CallFailed(f"the server refused the call: {words}"))
         else:
             waiting.set_result(answer[5:])
 

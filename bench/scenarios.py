@@ -70,6 +70,7 @@ async def unary_acknowledged(world: World, callers: int = 160, seconds: float = 
     pairs = await world.pairs(people)
     links = [await LightCaller.open(world.message_target) for _ in range(2)]
     times: list[float] = []
+    refused: list[str] = []
     meter, stages = CpuMeter(world.pids), StageMeter(world.metrics_urls)
     until = 0.0
 
@@ -79,8 +80,12 @@ async def unary_acknowledged(world: World, callers: int = 160, seconds: float = 
         link = links[number % len(links)]
         while time.monotonic() < until:
             started = time.monotonic()
-            await link.call(head, request(conversation_id).SerializeToString())
-            times.append((time.monotonic() - started) * 1e3)
+            try:
+                await link.call(head, request(conversation_id).SerializeToString())
+            except CallFailed as error:
+                refused.append(str(error))
+            else:
+                times.append((time.monotonic() - started) * 1e3)
 
     until = time.monotonic() + 2.0
     await asyncio.gather(*(caller(number) for number in range(callers)))  # warm up: JIT of the broker, caches
@@ -95,7 +100,10 @@ async def unary_acknowledged(world: World, callers: int = 160, seconds: float = 
     spent = stages.stop()
     for link in links:
         link.close()
-    return {"acknowledged_per_second": round(len(times) / took), **summary(times), "cpu_us_per_message": cpu, "stages": spent}
+    return {
+        "acknowledged_per_second": round(len(times) / took), "refused": len(refused), "refusals": refused[:3], **summary(times),
+        "cpu_us_per_message": cpu, "stages": spent,
+    }  # fmt: skip
 
 
 async def _end_to_end(world: World, rate: float, seconds: float, batch: int) -> Figures:

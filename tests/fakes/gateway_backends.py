@@ -73,6 +73,8 @@ class GatewayBackends:
         self.publish = True
         self.accept_only = False
         self.away: set[str] = set()
+        # Calls of a service that are still to be refused as too many.
+        self.busy: dict[str, int] = {}
         self.refuse: dict[str, DomainError] = {}
         self.submit_delay_seconds = 0.0
         self.submitted: list[list[str]] = []
@@ -207,6 +209,9 @@ class GatewayBackends:
             self._services.verify(str(metadata.get("x-service-token", "")))
         except DomainError as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, error.message)
+        if self.busy.get(service, 0) > 0:
+            self.busy[service] -= 1
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls")
         if service in self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "playing dead")
 

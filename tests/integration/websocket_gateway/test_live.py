@@ -187,6 +187,16 @@ async def test_marks_wait_while_the_service_is_away(place: Place) -> None:
         await eventually(lambda: place.backends.marks.get((conversation, a)) == (7, 0), 10)
 
 
+async def test_a_hello_waits_for_a_busy_service(place: Place) -> None:
+    """After a restart of the gateway everybody comes at once: a conversation service that refuses some is asked again."""
+    a = new_id()
+    place.backends.conversation(a)
+    place.backends.busy["conversation"] = 3
+    async with Client(place.url) as client:
+        await client.hello(place.backends.token(a))
+    assert place.backends.busy["conversation"] == 0
+
+
 async def test_presence_is_reported_and_watched(place: Place) -> None:
     """A device is reported online, away, kept alive, and offline when its last socket is gone; watchers see changes."""
     a, watched = new_id(), new_id()

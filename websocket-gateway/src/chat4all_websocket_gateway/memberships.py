@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import orjson
 import structlog
 
-from chat4all_runtime.errors import DomainError
+from chat4all_runtime.errors import Code, DomainError
 from chat4all_websocket_gateway import answers, closes, metrics
 from chat4all_websocket_gateway.backends import TRY_LATER
 from chat4all_websocket_gateway.connection import Connection, Phase
@@ -133,7 +133,8 @@ class Memberships:
             try:
                 listed = await self._list(user.user_id, user.tenant_id)
             except DomainError as error:
-                if error.code not in TRY_LATER or wait > _LISTING_PATIENCE_SECONDS:
+                # Busy is like away: after a gateway's restart thousands of users come at once.
+                if error.code not in {*TRY_LATER, Code.RESOURCE_EXHAUSTED} or wait > _LISTING_PATIENCE_SECONDS:
                     raise
                 await asyncio.sleep(wait)
                 wait *= 2
