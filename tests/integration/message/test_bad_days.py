@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import grpc
@@ -14,6 +15,7 @@ from integration.message.harness import MessageProcess, SentReader, World, reaso
 from chat4all.message.v1 import message_pb2
 from chat4all.message.v1 import message_service_pb2 as pb
 
+T = TypeVar("T")
 ACCEPTED, STORED = message_pb2.MESSAGE_STATE_ACCEPTED, message_pb2.MESSAGE_STATE_STORED
 
 
@@ -137,6 +139,16 @@ def test_redis_away(world: World, redis: CuttableProxy, sent: SentReader) -> Non
         assert call.result(timeout=5).message.sequence_number == 2
 
 
+def answered(call: Callable[[], T]) -> T | None:
+    """The answer; None while the service says that it cannot be reached."""
+    try:
+        return call()
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        return None
+
+
 def test_conversation_service_away(world: World, service: MessageProcess) -> None:
     """Remembered conversations go on; others are UNAVAILABLE until it is back."""
     me = world.user()
@@ -150,7 +162,7 @@ def test_conversation_service_away(world: World, service: MessageProcess) -> Non
         assert refused(lambda: service.call(me, "ListMessages", listing)) == ("UNAVAILABLE", "CONVERSATION_UNAVAILABLE")
     finally:
         world.conversations.server.start()
-    assert service.send(me, text(unknown)).state == ACCEPTED
+    assert until(lambda: answered(lambda: service.send(me, text(unknown)))).state == ACCEPTED
 
 
 def test_file_service_away(world: World, service: MessageProcess) -> None:
@@ -167,7 +179,8 @@ def test_file_service_away(world: World, service: MessageProcess) -> None:
         world.files.server.start()
     assert first.state == ACCEPTED
     assert second.error.code == grpc.StatusCode.UNAVAILABLE.value[0]
-    assert service.call(me, "SendMessageBatch", request).results[1].state == ACCEPTED
+    # Accepted as soon as the channel has found the service again.
+    until(lambda: service.call(me, "SendMessageBatch", request).results[1].state == ACCEPTED)
 
 
 def test_stop_finishes_what_was_begun(world: World, sent: SentReader) -> None:
