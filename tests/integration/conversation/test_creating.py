@@ -5,8 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import grpc
 import pytest
-from integration.conversation.harness import ConversationProcess, User, World, listening, reading, refused
+from integration.conversation.harness import ConversationProcess, User, World, listening, reading, refused, until
 
 from chat4all.auth.v1 import user_pb2
 from chat4all.conversation.v1 import conversation_events_pb2, conversation_pb2, conversation_service_pb2
@@ -143,6 +144,19 @@ def test_auth_away_refuses_and_leaves_nothing(world: World, service: Conversatio
     finally:
         world.auth.server.start()
     assert world.sql("select 1 from conversations where request_id = $1", request_id) == []
+    # The channel comes back by itself, with a backoff.
+    until(lambda: can_make(service, ana, bob), 15.0)
+
+
+def can_make(service: ConversationProcess, one: User, other: User) -> bool:
+    """Whether a group can be made."""
+    try:
+        service.group(one, other)
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        return False
+    return True
 
 
 def direct(service: ConversationProcess, one: User, other: User) -> conversation_pb2.Conversation:
