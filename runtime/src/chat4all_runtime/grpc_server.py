@@ -36,6 +36,9 @@ log = structlog.get_logger()
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _MAX_PENDING = 100_000
+# Our channels ping every 20 s, also when idle. gRPC's own limit is one ping in five minutes: beyond it, it closes the connection
+# (ENHANCE_YOUR_CALM), and a call made at that moment is UNAVAILABLE.
+_MIN_PING_INTERVAL_MS = 5000
 _FOR_EVER_SECONDS = 1e8
 
 
@@ -249,7 +252,7 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+                ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
             ],
         )
         self._register(self._server)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from chat4all.presence.v1 import presence_service_pb2 as pb
 from chat4all.presence.v1 import presence_service_pb2_grpc
+from chat4all_runtime import grpc_server
 from chat4all_runtime.errors import invalid
 from chat4all_runtime.grpc_errors import from_rpc_error
 from chat4all_runtime.grpc_server import Access, Authenticator, GrpcServer
@@ -57,7 +58,9 @@ class NoKeys:
 
 
 @asynccontextmanager
-async def serving(kind: str, **settings: Any) -> AsyncIterator[tuple[Servicer, grpc.aio.Channel, tuple[tuple[str, str], ...]]]:
+async def serving(
+    kind: str, more_options: Sequence[tuple[str, int]] = (), **settings: Any
+) -> AsyncIterator[tuple[Servicer, grpc.aio.Channel, tuple[tuple[str, str], ...]]]:
     """A server, a channel to it, and metadata that let a caller in."""
     servicer = Servicer()
     services = ServiceTokens(InternalSettings(secret=SecretStr("s" * 32)), "tests")
@@ -71,7 +74,7 @@ async def serving(kind: str, **settings: Any) -> AsyncIterator[tuple[Servicer, g
             register=lambda server: presence_service_pb2_grpc.add_PresenceServiceServicer_to_server(servicer, server),
             process_health=Health(),
         ) as server,
-        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.use_local_subchannel_pool", 1), *more_options]) as channel,
     ):
         yield servicer, channel, (("x-service-token", services.mint()),)
 
@@ -138,6 +141,23 @@ async def test_a_deadline_ends_a_call(kind: str) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 await stub.RecordHeartbeats(heartbeat(), metadata=metadata, timeout=timeout)
             assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_idle_channel_is_left_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pings of an idle channel are no offence: its connection is still the same one afterwards."""
+    monkeypatch.setattr(grpc_server, "_MIN_PING_INTERVAL_MS", 100)
+    options = [
+        ("grpc.keepalive_time_ms", 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+    async with serving(kind, options) as (_, channel, metadata):
+        stub = presence_service_pb2_grpc.PresenceServiceStub(channel)
+        await stub.RecordHeartbeats(heartbeat(), metadata=metadata, timeout=10)
+        assert channel.get_state() is grpc.ChannelConnectivity.READY
+        with pytest.raises(TimeoutError):  # four pings; the third too many closes a connection
+            await asyncio.wait_for(channel.wait_for_state_change(grpc.ChannelConnectivity.READY), 4.5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
