@@ -213,7 +213,8 @@ class GrpcServer:
         register: adds the servicer, such as `lambda server: add_MessageServiceServicer_to_server(servicer, server)`.
 
     Raises:
-        ValueError: on construction, when the access table and the service's methods differ.
+        ValueError: on construction, when the access table and the service's methods differ, or a method is a stream, which nobody
+            would check.
         RuntimeError: on entering, when the port is taken.
     """
 
@@ -231,6 +232,8 @@ class GrpcServer:
         names = {method.name for method in service.methods}
         if names != set(access):
             raise ValueError(f"access table of {service.full_name} differs from its methods: {sorted(names ^ set(access))}")
+        if streams := [method.name for method in service.methods if method.client_streaming or method.server_streaming]:
+            raise ValueError(f"the interceptor checks unary calls only; {service.full_name} has streams: {streams}")
         self._settings = settings
         self._service_name = service.full_name
         self._process_health = process_health

@@ -175,6 +175,28 @@ async def test_health_and_reflection_answer(kind: str) -> None:
         assert SERVICE.full_name in names
 
 
+@pytest.mark.parametrize(
+    ("service", "access", "named"),
+    [
+        (SERVICE, {}, "RecordHeartbeats"),
+        (reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"], {"ServerReflectionInfo": Access.USER}, "streams"),
+    ],
+)
+def test_what_nobody_would_check_is_not_served(service: Any, access: dict[str, Access], named: str) -> None:
+    """A method without a row in the access table, or a stream, keeps the server from being made."""
+    services = ServiceTokens(InternalSettings(secret=SecretStr("s" * 32)), "tests")
+    with pytest.raises(ValueError, match=named):
+        GrpcServer(
+            GrpcSettings(),
+            area="presence",
+            service=service,
+            access=access,
+            authenticator=Authenticator(TokenVerifier(TokenSettings(jwks_url="http://127.0.0.1:1"), NoKeys()), services),
+            register=lambda server: None,
+            process_health=Health(),
+        )
+
+
 async def _answer(stub: Any, metadata: Any) -> str:
     try:
         await stub.RecordHeartbeats(heartbeat(), metadata=metadata, timeout=30)
