@@ -12,7 +12,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_SECONDS = 2**31 - 1  # beyond 2038 the store keeps a time series in a slower, extended form
 
 
-# Less than the shortest consumer session: within it no other router can have told the same.
+# Less than the shortest consumer session: within it no other router can have told the same. The clocks of routers and brokers must
+# agree to a second or so: a router's that is ahead hides its sleep, one that is behind only costs look-ups.
 _LATE_SECONDS = 5.0
 
 
