@@ -1,9 +1,9 @@
 """Sends of all sockets, gathered into few calls to the message service.
 
 A conversation is in one call at a time: what one sender puts into one conversation keeps its order, and a conversation that is
-slow to answer holds up only those that share its call. A send leaves at once while sends are few. Under load calls leave a few milliseconds apart,
-each with all that has come by then: a call costs the message service, Kafka, the router and MongoDB a round whatever it carries,
-and at 1,000 sends a second that is most of the CPU.
+slow to answer holds up only those that share its call. A send leaves at once while sends are few. Under load calls leave a few
+milliseconds apart, each with all that has come by then: a call costs the message service, Kafka, the router and MongoDB a round
+whatever it carries, and at 1,000 sends a second that is most of the CPU.
 
 Each send is answered by `accepted` and later `stored`, each once, or by one `error`. `stored` is seen on the conversation's feed
 by its message id, so nobody has to ask for it. While the message service is away a send is tried again, with the same id, until
